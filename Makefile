@@ -1,0 +1,67 @@
+# Two commands do all the set-up on a machine with Python 3.11 and make: `make train` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MINI := data/mini
+
+.PHONY: env train test app readme notebooks bench browser check-export check-clean check-readme check-notebooks
+env: $(VENV)/.installed
+$(VENV)/.installed: settings.ini setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'simpsons_fastai needs Python 3.11 or newer: make PYTHON=python3.11'; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -e '.[dev]'
+	touch $@
+
+$(MINI): | env
+	$(BIN)/simpsons mini $(MINI)
+
+train: env $(MINI)
+	$(BIN)/simpsons train $(MINI) --arch resnet18 --size 96 --epochs 15 --weights none
+
+app: env
+	$(BIN)/python -m simpsons_fastai.gradio_app
+
+test: env browser check-export check-clean check-readme check-notebooks
+	$(BIN)/python -m pytest
+
+# nbdev_export leaves no difference
+check-export: env
+	rm -rf build/export && mkdir -p build && cp -r simpsons_fastai build/export
+	$(BIN)/nbdev_export
+	diff -r -x __pycache__ build/export simpsons_fastai
+
+# the notebooks are clean: nbdev_clean leaves no difference
+check-clean: env
+	rm -rf build/nbs && mkdir -p build && cp -r nbs build/nbs
+	$(BIN)/nbdev_clean --fname build/nbs
+	diff -r -x .ipynb_checkpoints nbs build/nbs
+
+# README.md is what nbs/index.ipynb says
+define readme_to
+	$(BIN)/jupyter nbconvert --log-level ERROR --to markdown --TagRemovePreprocessor.enabled=True \
+	  --TagRemovePreprocessor.remove_cell_tags hide --output-dir $(1) --output README nbs/index.ipynb
+	sed -i 's#(images/#(nbs/images/#g' $(1)/README.md
+endef
+readme: env
+	$(call readme_to,.)
+check-readme: env
+	mkdir -p build/readme
+	$(call readme_to,build/readme)
+	diff README.md build/readme/README.md
+
+check-notebooks: env
+	$(BIN)/nbdev_test --n-workers 2 --timing
+
+# run every notebook and keep its outputs
+notebooks: env
+	$(BIN)/nbdev_test --n-workers 1 --save --timing
+	$(BIN)/nbdev_clean
+
+bench: env
+	$(BIN)/python benchmarks/training.py
+
+# the browser tests want chromium; where it is missing and we may install it, do
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+	  echo 'no chromium here and no way to install it: the browser test will be skipped'
