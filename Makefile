@@ -54,7 +54,7 @@ check-notebooks: env
 
 # run every notebook and keep its outputs
 notebooks: env
-	$(BIN)/nbdev_test --n-workers 1 --save --timing
+	PYTHONWARNINGS=ignore $(BIN)/nbdev_test --n-workers 1 --save --timing
 	$(BIN)/nbdev_clean
 
 bench: env
