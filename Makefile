@@ -40,7 +40,7 @@ check-clean: env
 define readme_to
 	$(BIN)/jupyter nbconvert --log-level ERROR --to markdown --TagRemovePreprocessor.enabled=True \
 	  --TagRemovePreprocessor.remove_cell_tags hide --output-dir $(1) --output README nbs/index.ipynb
-	sed -i 's#(images/#(nbs/images/#g' $(1)/README.md
+	sed -i 's#(images/#(nbs/images/#g; 1{/^$$/d}' $(1)/README.md
 endef
 readme: env
 	$(call readme_to,.)
@@ -50,7 +50,7 @@ check-readme: env
 	diff README.md build/readme/README.md
 
 check-notebooks: env
-	$(BIN)/nbdev_test --n-workers 2 --timing
+	$(BIN)/nbdev_test --n-workers 1 --timing
 
 # run every notebook and keep its outputs
 notebooks: env

@@ -9,7 +9,7 @@ __all__ = ['EpochLines', 'adamw', 'simpsons_learner']
 from fastai.vision.all import *
 from .core import SimpsonsError, interactive
 from .data import backbone_preprocess, preprocess_of, use_preprocess
-from .models import load_weights, require_imagenet
+from .models import head_args, load_weights, require_imagenet
 from .speed import speed_cbs, speed_policy
 
 # %% ../nbs/06_learner.ipynb #d954eb7e
@@ -27,7 +27,7 @@ class EpochLines(Callback):
 # %% ../nbs/06_learner.ipynb #36c11420
 def adamw(params, lr:float=1e-3, **kwargs) -> OptimWrapper:
     "torch's fused AdamW (Loshchilov and Hutter, arXiv:1711.05101) as a fastai optimiser."
-    return OptimWrapper(params, torch.optim.AdamW, lr=lr, fused=True, **kwargs)
+    return OptimWrapper(params, torch.optim.AdamW, **dict(lr=lr, betas=(.9, .99), eps=1e-5, fused=True) | kwargs)
 
 # %% ../nbs/06_learner.ipynb #4b7a29ef
 def _load(learn, weights, licence:str) -> str:
@@ -44,6 +44,7 @@ def simpsons_learner(
     arch:str='resnext50_32x4d', # a timm model name
     weights:str|Path='imagenet', # 'imagenet', 'none', a .safetensors or .pth file, or a bundle's folder
     speed:str='auto', # 'auto' chooses precision and memory format by the machine, 'off' is stock fastai
+    head:str=None, # a name in `HEADS`; 'linear' from scratch and 'fastai' for fine-tuning unless told
     opt_func=adamw, # the optimiser
     metrics=None, # accuracy and macro F1 unless told
     cbs=None, # further callbacks
@@ -52,13 +53,15 @@ def simpsons_learner(
 ) -> Learner: # frozen up to the head where weights were loaded, as fastai does
     "A fastai `Learner` for the pictures in `dls` on the timm backbone `arch`."
     weights = str(weights)
+    head = head or ('linear' if weights == 'none' else 'fastai')
     pre = backbone_preprocess(arch, preprocess_of(dls).size)
     licence = require_imagenet(arch) if weights == 'imagenet' else ''
     if preprocess_of(dls) != pre: use_preprocess(dls, pre)
     policy = speed_policy(dls.device, speed)
     if metrics is None: metrics = [accuracy, F1Score(average='macro')]
     learn = vision_learner(dls, arch, normalize=False, pretrained=weights == 'imagenet', opt_func=opt_func, metrics=metrics,
-                           cbs=speed_cbs(policy, dls.device) + L(cbs), **kwargs)
+                           cbs=speed_cbs(policy, dls.device) + L(cbs), **head_args(head) | kwargs)
+    learn.head = head
     said = _load(learn, weights, licence)
     if not interactive(): learn.remove_cb(ProgressCallback); learn.add_cb(EpochLines())
     if verbose: print(f'{said}\n{policy}')

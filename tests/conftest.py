@@ -1,0 +1,37 @@
+"What the tests share: real pictures, a small trained run, and the program as a real process."
+import os, subprocess, sys
+from pathlib import Path
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get('SIMPSONS_TEST_DATA', ROOT.parent/'shared/data'))
+
+
+def simpsons(*args, cwd=None):
+    "Run the command line as a user does."
+    env = os.environ | dict(COLUMNS='200', TERM='dumb')
+    return subprocess.run([sys.executable, '-m', 'simpsons_fastai.cli', *map(str, args)], capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
+
+
+def real(name):
+    if not (DATA/name).is_dir(): pytest.skip(f'{name} is not at {DATA}: set SIMPSONS_TEST_DATA to the folder that holds it')
+    return DATA/name
+
+
+@pytest.fixture(scope='session')
+def mnist(): return real('simpsons-mnist')
+
+@pytest.fixture(scope='session')
+def family(): return real('simpsons-family')
+
+@pytest.fixture(scope='session')
+def mini(tmp_path_factory):
+    "The built-in set, small."
+    from simpsons_fastai.springfield import springfield_mini
+    return springfield_mini(tmp_path_factory.mktemp('data')/'mini', n=240)
+
+@pytest.fixture(scope='session')
+def cli_run(mini, tmp_path_factory):
+    "A run made by the command line: (its folder, the finished process)."
+    out = tmp_path_factory.mktemp('runs')/'cli'
+    return out, simpsons('train', mini, '--arch', 'resnet18', '--size', 64, '--epochs', 2, '--bs', 32, '--weights', 'none', '--out', out)

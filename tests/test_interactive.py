@@ -1,0 +1,37 @@
+"In a plain Python, as a fastai user types it."
+import subprocess, sys
+import numpy as np
+
+CODE = '''
+from simpsons_fastai.all import *
+path = {path!r}
+dls = simpsons_dls(path, size=32, arch='resnet18')
+learn = simpsons_learner(dls, arch='resnet18', weights='none')
+learn.fine_tune(1)
+print('f1', learn.recorder.values[-1][-1], len(dls.vocab), dls.train.n, dls.valid.n)
+'''
+
+
+def test_three_lines_and_fine_tune(mnist):
+    done = subprocess.run([sys.executable, '-c', CODE.format(path=str(mnist))], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    f1, classes, train, valid = map(float, done.stdout.splitlines()[-1].split()[1:])
+    assert (classes, train, valid) == (10, 6400, 1600)
+    assert f1 > .15  # chance is 0.10
+
+
+def test_predictor_answers_as_the_learner(mnist, tmp_path):
+    "200 real pictures, float32: the bundle read back gives the learner's probabilities."
+    from simpsons_fastai.all import Predictor, save_bundle, simpsons_dls, simpsons_learner, scan, split_table
+    table = split_table(scan(mnist)).groupby(['split', 'label']).head(20)
+    dls = simpsons_dls(table, size=64, num_workers=0, arch='resnet18', device='cpu', check=False)
+    learn = simpsons_learner(dls, arch='resnet18', weights='none', speed='off', verbose=False)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
+    files = list(table[table.split == 'test'].path)
+    theirs = learn.get_preds(dl=dls.test_dl(files))[0].numpy()
+    answers = list(Predictor(save_bundle(learn, tmp_path/'bundle'), speed='off', device='cpu').predict_many(files))
+    assert len(files) == 200 == len(answers)
+    assert abs(np.stack([o.probs for o in answers]) - theirs).max() <= 1e-4
+    assert [o.index for o in answers] == list(theirs.argmax(1))
+    label, index, probs = learn.predict(files[0])
+    assert (label, int(index)) == answers[0][:2]
