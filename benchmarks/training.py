@@ -47,7 +47,7 @@ def stock(table, arch, size, bs, **_):
     "What a fastai user writes for the same recipe, fastai's defaults elsewhere."
     block = DataBlock((ImageBlock, CategoryBlock), get_x=ColReader('path'), get_y=ColReader('label'), splitter=ColSplitter('split', 'valid'),
                       item_tfms=Resize(size, method=ResizeMethod.Squish),
-                      batch_tfms=[*aug_transforms(max_rotate=20., p_affine=1., max_zoom=1., max_lighting=0., max_warp=0.), Normalize.from_stats(*imagenet_stats)])
+                      batch_tfms=[*aug_transforms(max_rotate=20., max_zoom=1., max_lighting=0., max_warp=0.), Normalize.from_stats(*imagenet_stats)])
     dls = block.dataloaders(table, bs=bs)
     return epoch_rate(vision_learner(dls, arch, pretrained=False, normalize=False, metrics=[accuracy, F1Score(average='macro')]))
 

@@ -215,7 +215,7 @@ def _train_only(t):
     return TrainAffine(t.aff_fs, t.coord_fs, t.size, t.mode, t.pad_mode, align_corners=t.align_corners) if isinstance(t, AffineCoordTfm) else t
 
 def _journey_aug(size:int) -> list:
-    flip_rotate = aug_transforms(max_rotate=20., p_affine=1., max_zoom=1., max_lighting=0., max_warp=0.)
+    flip_rotate = aug_transforms(max_rotate=20., max_zoom=1., max_lighting=0., max_warp=0.)
     return [*map(_train_only, flip_rotate), SlightBlur(max_sigma=max(.3, size/224))]
 
 AUGMENTATIONS = {'journey': _journey_aug, 'none': lambda size: []}

@@ -17,7 +17,7 @@ from torch import nn
 from .core import SimpsonsError
 
 # %% ../nbs/04_models.ipynb #0a4edea0
-HEADS = dict(fastai={}, linear=dict(lin_ftrs=[], ps=.25, concat_pool=False))
+HEADS = dict(fastai={}, linear=dict(lin_ftrs=[], ps=.1, concat_pool=False))
 
 def head_args(
     head:str, # a name in `HEADS`
