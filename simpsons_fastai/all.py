@@ -19,3 +19,5 @@ from .evaluate import *
 from .bundle import *
 from .predictor import *
 from .train import *
+
+__all__ = [o for o in globals() if not o.startswith('_')]  # nbdev lists what a module defines; this one passes on what it imports
