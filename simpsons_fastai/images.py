@@ -57,7 +57,7 @@ def _why(e:Exception) -> str:
     if isinstance(e, PermissionError): return 'no permission to read it'
     if isinstance(e, UnidentifiedImageError): return 'not a picture'
     if isinstance(e, Image.DecompressionBombError): return f'too many pixels (over {MAX_PIXELS:,})'
-    return 'truncated' if 'truncated' in str(e) or isinstance(e, EOFError) else f'damaged ({e})'
+    return 'truncated' if 'truncated' in str(e).lower() or isinstance(e, EOFError) else f'damaged ({e})'
 
 # %% ../nbs/01_images.ipynb #1f3f1f47
 def _decode(src, name:str, max_pixels:int) -> Image.Image:
