@@ -23,7 +23,7 @@ def _broken(folder, source, i):
         Image.open(source).save(path); path.write_bytes(_bomb(path.read_bytes()))
     elif kind == 'zero': path.write_bytes(b'GIF89a' + bytes(7) + b';')
     else: path.write_bytes({'empty': b'', 'truncated': jpeg[:len(jpeg)//2], 'text': b'not a picture at all'}[kind])
-    return path.name, {'empty': 'empty', 'truncated': 'truncated', 'text': 'not a picture', 'bomb': 'too many pixels', 'zero': 'zero size'}[kind]
+    return path.name, {'empty': 'empty', 'truncated': 'truncated', 'text': 'not a picture', 'bomb': 'too many pixels', 'zero': 'not a picture'}[kind]  # Pillow refuses a header of zero width
 
 
 def _odd(folder, source, i):
