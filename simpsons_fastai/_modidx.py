@@ -92,6 +92,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'simpsons_fastai.evaluate.scores': ('evaluate.html#scores', 'simpsons_fastai/evaluate.py')},
             'simpsons_fastai.gradio_app': { 'simpsons_fastai.gradio_app._bundle': ( 'gradio_app.html#_bundle',
                                                                                     'simpsons_fastai/gradio_app.py'),
+                                            'simpsons_fastai.gradio_app._picture_field': ( 'gradio_app.html#_picture_field',
+                                                                                           'simpsons_fastai/gradio_app.py'),
                                             'simpsons_fastai.gradio_app.main': ('gradio_app.html#main', 'simpsons_fastai/gradio_app.py'),
                                             'simpsons_fastai.gradio_app.make_demo': ( 'gradio_app.html#make_demo',
                                                                                       'simpsons_fastai/gradio_app.py'),

@@ -25,11 +25,17 @@ def top_five(
     return {predictor.vocab[i]: float(answer.probs[i]) for i in answer.probs.argsort()[::-1][:5]}
 
 # %% ../nbs/12_gradio_app.ipynb #3922fb69
+def _picture_field() -> gr.Image:
+    "Gradio's picture field, which hands over the uploaded file's path unopened."
+    field = gr.Image(type='filepath', image_mode=None, label='Picture', sources=['upload', 'clipboard', 'webcam'])
+    field.preprocess = lambda payload: payload and payload.path
+    return field
+
 def make_demo(predictor:Predictor) -> gr.Interface:
     "The demo around a predictor."
     return gr.Interface(
         lambda picture: top_five(predictor, picture),
-        gr.Image(type='filepath', image_mode=None, label='Picture', sources=['upload', 'clipboard', 'webcam']),
+        _picture_field(),
         gr.Label(num_top_classes=5, label='Who is it?'),
         title='Who is in the picture?', api_name='predict', flagging_mode='never',
         description=f'{predictor.bundle.arch}, trained to tell {len(predictor.vocab)} apart: {", ".join(predictor.vocab)}.')
