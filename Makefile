@@ -16,7 +16,7 @@ $(MINI): | env
 	$(BIN)/simpsons mini $(MINI)
 
 train: env $(MINI)
-	$(BIN)/simpsons train $(MINI) --arch resnet18 --size 64 --epochs 25 --bs 32 --weights none
+	$(BIN)/simpsons train $(MINI) --arch resnet18 --size 64 --epochs 16 --bs 32 --weights none
 
 app: env
 	$(BIN)/python -m simpsons_fastai.gradio_app

@@ -8,6 +8,8 @@ ini = ConfigParser(delimiters=['='])
 ini.read(here/'settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
 
+extras = {o.replace('_', '-'): cfg[f'{o}_requirements'].split() for o in cfg['extras'].split()}
+
 setup(
     version=cfg['version'],
     description=cfg['description'],
@@ -19,7 +21,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=[cfg['lib_name']],
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split()},
+    extras_require=extras | {'dev': sum(extras.values(), cfg['dev_requirements'].split())},
     # the names that nbdev 3 spells with a hyphen; they need the dev extra
     entry_points={'console_scripts': cfg['console_scripts'].split() + cfg['dev_scripts'].split(),
                   'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},

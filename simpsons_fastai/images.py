@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict
 from pathlib import Path
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 from .core import SimpsonsError, track
 
@@ -96,8 +95,9 @@ def check_image(path:str|Path) -> dict:
 def check_images(
     paths, # the pictures' paths
     n_workers:int=None, # threads; one a core unless told
-) -> pd.DataFrame: # a row a picture, in the order given: path, width, height, reason
+): # a DataFrame with a row a picture, in the order given: path, width, height, reason
     "Decode every picture in parallel; `reason` is empty where a picture is good."
+    import pandas as pd
     paths = list(paths)
     with ThreadPoolExecutor(n_workers or os.cpu_count()) as pool:
         rows = list(track(pool.map(check_image, paths), 'pictures checked:', total=len(paths)))
@@ -112,6 +112,11 @@ class Preprocess:
     mean:tuple # of each channel, RGB, on the scale 0..1
     std:tuple # of each channel, RGB, on the scale 0..1
 
+    @classmethod
+    def read(cls, o:dict):
+        "From a JSON object's values."
+        return cls(o['size'], o['interpolation'], tuple(o['mean']), tuple(o['std']))
+
     @property
     def resample(self) -> Image.Resampling:
         "Pillow's constant for the interpolation."
@@ -121,7 +126,11 @@ class Preprocess:
         "The whole picture squeezed to `size` × `size`."
         return im.resize((self.size, self.size), self.resample)
 
+    def pixels(self, src) -> np.ndarray: # uint8 (size, size, 3)
+        "Anything `open_image` takes, squeezed."
+        return np.asarray(self.resize(open_image(src)))
+
     def __call__(self, src) -> np.ndarray: # float32 (3, size, size), normalised
         "Anything `open_image` takes, as the network's input."
-        x = np.asarray(self.resize(open_image(src)), dtype=np.float32)/255
+        x = self.pixels(src).astype(np.float32)/255
         return ((x - np.float32(self.mean))/np.float32(self.std)).transpose(2, 0, 1)

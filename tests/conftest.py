@@ -1,10 +1,13 @@
 "What the tests share: real pictures, a small trained run, and the program as a real process."
-import os, subprocess, sys
+import os, subprocess, sys, tempfile
 from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get('SIMPSONS_TEST_DATA', ROOT.parent/'shared/data'))
+
+_home = tempfile.TemporaryDirectory()
+os.environ['XDG_CACHE_HOME'] = _home.name # caches of pictures made by tests go with the tests
 
 
 def simpsons(*args, cwd=None):

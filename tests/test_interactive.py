@@ -24,14 +24,18 @@ def test_predictor_answers_as_the_learner(mnist, tmp_path):
     "200 real pictures, float32: the bundle read back gives the learner's probabilities."
     from simpsons_fastai.all import Predictor, save_bundle, simpsons_dls, simpsons_learner, scan, split_table
     table = split_table(scan(mnist)).groupby(['split', 'label']).head(20)
-    dls = simpsons_dls(table, size=64, num_workers=0, arch='resnet18', device='cpu', check=False)
+    dls = simpsons_dls(table, size=64, arch='resnet18', device='cpu', check=False)
     learn = simpsons_learner(dls, arch='resnet18', weights='none', speed='off', verbose=False)
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
     files = list(table[table.split == 'test'].path)
     theirs = learn.get_preds(dl=dls.test_dl(files))[0].numpy()
-    answers = list(Predictor(save_bundle(learn, tmp_path/'bundle'), speed='off', device='cpu').predict_many(files))
-    assert len(files) == 200 == len(answers)
-    assert abs(np.stack([o.probs for o in answers]) - theirs).max() <= 1e-4
-    assert [o.index for o in answers] == list(theirs.argmax(1))
+    bundle = save_bundle(learn, tmp_path/'bundle')
+    assert len(files) == 200
+    for runtime in ('onnxruntime', 'openvino', 'torch'):
+        answers = list(Predictor(bundle, runtime, precision='float32', device='cpu').predict_many(files))
+        assert abs(np.stack([o.probs for o in answers]) - theirs).max() <= 1e-3, runtime
+        assert [o.index for o in answers] == list(theirs.argmax(1)), runtime
+        alone = Predictor(bundle, runtime, precision='float32', device='cpu').predict(files[0])
+        assert abs(alone.probs - theirs[0]).max() <= 1e-3, runtime
     label, index, probs = learn.predict(files[0])
     assert (label, int(index)) == answers[0][:2]

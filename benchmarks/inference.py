@@ -1,0 +1,128 @@
+"""Answering: our predictor beside stock fastai and beside the network alone, in one run.
+
+    python benchmarks/inference.py [--case large] [--n 200] [--memory] [--json FILE]
+
+`large` is ResNeXt-50 32x4d at 224×224 on 480×360 JPEGs, `small` ResNet-18 at 64×64. The network has learnt nothing;
+that changes no time. *Stock* is fastai's `learn.predict`, `get_preds` and `load_learner` with its defaults. *Alone* is the
+same ONNX file run by the runtime on pixels that lie in memory, without decoding: one request at a time for a single
+picture, the runtime's throughput setting for a folder. `--memory` runs 2,000 and 20,000 pictures in processes of their own.
+"""
+import argparse, json, platform, statistics, subprocess, sys, tempfile, time, warnings
+from itertools import cycle, islice
+from pathlib import Path
+
+warnings.filterwarnings('ignore')
+import numpy as np
+import torch
+from fastai.vision.all import *
+from simpsons_fastai.bundle import save_bundle
+from simpsons_fastai.data import simpsons_dls
+from simpsons_fastai.learner import simpsons_learner
+from simpsons_fastai.predictor import RUNTIMES, Predictor
+from simpsons_fastai.springfield import springfield_mini
+
+CASES = dict(small=dict(arch='resnet18', size=64), large=dict(arch='resnext50_32x4d', size=224))
+COLD = dict(ours='import sys; from simpsons_fastai.predictor import Predictor; Predictor(sys.argv[1]).predict(sys.argv[2])',
+            stock='import sys; from fastai.vision.all import *; load_learner(sys.argv[1]).predict(sys.argv[2])')
+MEMORY = '''import sys, resource; from itertools import cycle, islice; from pathlib import Path; from simpsons_fastai.predictor import Predictor
+files = sorted(Path(sys.argv[2]).rglob('*.jpg'))
+assert sum(1 for _ in Predictor(sys.argv[1]).predict_many(islice(cycle(files), int(sys.argv[3])))) == int(sys.argv[3])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'''
+
+
+def seconds(f, *args):
+    start = time.perf_counter(); f(*args); return time.perf_counter() - start
+
+def rate(f, items): return len(items)/seconds(lambda: [f(o) for o in items])
+
+
+def materials(arch, size, folder):
+    "JPEGs, a stock learner and its pickle, and our bundle of the same architecture."
+    mini = springfield_mini(folder/'mini', n=120)
+    for p in mini.rglob('*.jpg'): Image.open(p).resize((480, 360)).save(p, quality=90)
+    block = DataBlock((ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label, splitter=RandomSplitter(seed=1),
+                      item_tfms=Resize(size, method=ResizeMethod.Squish), batch_tfms=Normalize.from_stats(*imagenet_stats))
+    stock = vision_learner(block.dataloaders(mini, bs=16), arch, pretrained=False, normalize=False)
+    stock.export(folder/'export.pkl')
+    ours = simpsons_learner(simpsons_dls(mini, size, arch=arch, cache='off', check=False), arch, 'none', head='fastai', verbose=False)
+    return sorted(str(p) for p in mini.rglob('*.jpg')), load_learner(folder/'export.pkl'), save_bundle(ours, folder/'bundle')
+
+
+def alone(runtime, bundle, size, bs):
+    "The network alone: (one picture at a time, a stream), functions of a number of pictures to pictures a second."
+    network = RUNTIMES[runtime](bundle, 'auto', None, torch.get_num_threads())
+    pixels = lambda n: np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+    x, batch = pixels(1), pixels(bs)
+    return lambda n: rate(network, [x]*n), lambda n: n/seconds(lambda: [None for _ in network.stream([batch]*(n//bs))])
+
+
+def single(predictor, stock, alone_one, files, n):
+    "Pictures a second, one at a time."
+    few = files[:max(8, n//10)]
+    with stock.no_bar():
+        for f in (stock.predict, predictor.predict): f(files[0])
+        alone_one(3)
+        rounds = [(rate(predictor.predict, list(islice(cycle(files), n))), alone_one(n), rate(stock.predict, few)) for _ in range(3)]
+    return dict(zip(('ours', 'alone', 'stock'), map(statistics.median, zip(*rounds))))
+
+
+def folder(predictor, stock, alone_many, files, n, bs):
+    "Pictures a second over a folder."
+    many, few = list(islice(cycle(files), n)), list(islice(cycle(files), max(64, n//10)))
+    ours = lambda: n/seconds(lambda: [None for _ in predictor.predict_many(many, bs=bs)])
+    def get_preds():
+        with stock.no_bar(), stock.no_logging(): return len(few)/seconds(lambda: stock.get_preds(dl=stock.dls.test_dl(few)))
+    alone_many(bs*2); list(predictor.predict_many(files[:bs*2], bs=bs)); get_preds()
+    rounds = [(ours(), alone_many(n), get_preds()) for _ in range(2)]
+    return dict(zip(('ours', 'alone', 'stock'), map(statistics.median, zip(*rounds))))
+
+
+def cold(folder, picture):
+    "Seconds from the start of a process to its first answer."
+    run = lambda k, model: statistics.median(seconds(lambda: subprocess.run([sys.executable, '-W', 'ignore', '-c', COLD[k], model, picture], check=True, capture_output=True)) for _ in range(3))
+    return dict(ours=run('ours', folder/'bundle'), stock=run('stock', folder/'export.pkl'))
+
+
+def memory(folder):
+    "Peak memory (MB) of a process that answers 2,000 and 20,000 pictures."
+    run = lambda n: int(subprocess.run([sys.executable, '-c', MEMORY, folder/'bundle', folder/'mini', str(n)], check=True, capture_output=True, text=True).stdout)/1024
+    return {n: run(n) for n in (2000, 20000)}
+
+
+def show(name, res):
+    print(f"  {name:14}" + ''.join(f'{k} {v:8.2f}   ' for k, v in res.items()) + f"ours over stock {res['ours']/res['stock']:.1f}" +
+          (f", ours over alone {res['ours']/res['alone']:.2f}" if 'alone' in res else ''), flush=True)
+
+
+def measure(name, runtime, n, bs, with_memory):
+    case = CASES[name]
+    with tempfile.TemporaryDirectory() as d:
+        files, stock, bundle = materials(case['arch'], case['size'], Path(d))
+        predictor = Predictor(bundle, runtime)
+        print(f"{name}: {case['arch']}, {case['size']}×{case['size']}, {predictor.runtime}, {predictor.precision}")
+        one, many = alone(predictor.runtime, predictor.bundle, case['size'], bs)
+        res = dict(case=case, runtime=predictor.runtime, precision=predictor.precision)
+        res['single'] = single(predictor, stock, one, files, n//4); show('one picture', res['single'])
+        res['folder'] = folder(predictor, stock, many, files, n, bs); show('folder', res['folder'])
+        res['cold_start_seconds'] = cold(Path(d), files[0])
+        print(f"  cold start    ours {res['cold_start_seconds']['ours']:.2f} s, stock {res['cold_start_seconds']['stock']:.2f} s, "
+              f"ours over stock {res['cold_start_seconds']['ours']/res['cold_start_seconds']['stock']:.2f}", flush=True)
+        if with_memory: res['peak_megabytes'] = memory(Path(d)); print(f"  peak memory   {', '.join(f'{v:.0f} MB for {k:,} pictures' for k, v in res['peak_megabytes'].items())}")
+    return res
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--case', action='append', choices=list(CASES), help='large unless told')
+    parser.add_argument('--runtime', action='append', choices=['auto', *RUNTIMES], help='auto unless told; may be repeated')
+    parser.add_argument('--n', type=int, default=200, help='pictures of the folder')
+    parser.add_argument('--bs', type=int, default=8, help='pictures a batch')
+    parser.add_argument('--memory', action='store_true', help='measure the memory of long streams, too')
+    parser.add_argument('--json', help='write the figures there')
+    args = parser.parse_args()
+    print(f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch {torch.__version__}")
+    res = [measure(c, r, args.n, args.bs, args.memory) for c in args.case or ['large'] for r in args.runtime or ['auto']]
+    if args.json: Path(args.json).write_text(json.dumps(res, indent=2))
+
+
+if __name__ == '__main__': main()

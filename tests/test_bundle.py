@@ -1,0 +1,65 @@
+"A bundle goes elsewhere: to a machine without torch, through a stream of any length, into eight bits."
+import os, subprocess, sys, tracemalloc
+import numpy as np
+import pytest
+from conftest import ROOT, simpsons
+from simpsons_fastai.bundle import load_bundle
+from simpsons_fastai.predictor import Predictor
+
+
+def test_answering_imports_neither_torch_nor_fastai_nor_pandas(cli_run, mini):
+    code = ('import sys; from simpsons_fastai.cli import app; app(sys.argv[1:], standalone_mode=False); '
+            "print([o for o in ('torch', 'fastai', 'timm', 'pandas') if o in sys.modules])")
+    picture = next((mini/'test').rglob('*.jpg'))
+    done = subprocess.run([sys.executable, '-c', code, 'predict', cli_run[0]/'bundle', picture], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == '[]', done.stdout + done.stderr
+    assert '"label"' in done.stdout
+
+
+def test_a_bundle_opens_with_the_predict_extra_alone(cli_run, mini, tmp_path):
+    "A clean environment: the wheel and its `predict` extra, no torch in it."
+    python = tmp_path/'env/bin/python'
+    subprocess.run([sys.executable, '-m', 'venv', tmp_path/'env'], check=True)
+    subprocess.run([python, '-m', 'pip', 'install', '-q', f'{ROOT}[predict]'], check=True, capture_output=True)
+    missing = subprocess.run([python, '-c', 'import torch'], capture_output=True, text=True)
+    assert 'ModuleNotFoundError' in missing.stderr
+    picture = next((mini/'test').rglob('*.jpg'))
+    done = subprocess.run([tmp_path/'env/bin/simpsons', 'predict', cli_run[0]/'bundle', picture], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f'"label": "{Predictor(cli_run[0]/"bundle", "onnxruntime").predict(picture).label}"' in done.stdout
+    train = subprocess.run([tmp_path/'env/bin/simpsons', 'train', mini], capture_output=True, text=True, cwd=tmp_path)
+    assert train.returncode == 2 and "pip install 'simpsons_fastai[train]'" in train.stderr and 'Traceback' not in train.stderr
+
+
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+def test_a_long_stream_takes_no_more_memory(runtime, cli_run, mini):
+    "Pictures are taken from the iterable as they are needed: never more than a few batches ahead of the answers."
+    predictor, taken, ahead = Predictor(cli_run[0]/'bundle', runtime), 0, 0
+    files = sorted((mini/'test').rglob('*.jpg'))
+    def pictures():
+        nonlocal taken
+        for i in range(2000): taken += 1; yield files[i % len(files)]
+    for given, _ in enumerate(predictor.predict_many(pictures(), bs=8), 1): ahead = max(ahead, taken - given)
+    assert given == 2000
+    assert ahead <= 8*(4 + os.cpu_count())
+
+
+def test_a_broken_picture_comes_out_in_its_place(cli_run, mini):
+    predictor = Predictor(cli_run[0]/'bundle')
+    files = sorted((mini/'test').rglob('*.jpg'))[:6]
+    mixed = [files[0], b'', files[1], b'no', *files[2:]]
+    answers = list(predictor.predict_many(mixed, bs=3, errors='give'))
+    assert [hasattr(o, 'reason') for o in answers] == [False, True, False, True, False, False, False, False]
+    expected = list(predictor.predict_many(files))
+    for a, b in zip([o for o in answers if not hasattr(o, 'reason')], expected): assert np.allclose(a.probs, b.probs, atol=1e-2) and a.label == b.label
+
+
+def test_bundle_made_again_with_eight_bits(cli_run, tmp_path):
+    done = simpsons('bundle', cli_run[0], '--out', tmp_path/'small', '--int8', '--max-loss', 1)
+    assert done.returncode == 0, done.stderr
+    small = load_bundle(tmp_path/'small')
+    assert small.parity['int8']['pictures'] > 0
+    assert len(small.read('model.int8.onnx')) < len(small.read('model.onnx'))/3
+    assert Predictor(small, 'onnxruntime', 'int8').precision == 'int8'
+    kept = simpsons('bundle', cli_run[0], '--out', tmp_path/'strict', '--int8', '--max-loss', -1)
+    assert 'not kept' in kept.stdout and not load_bundle(tmp_path/'strict').has('model.int8.onnx')
