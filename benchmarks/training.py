@@ -1,4 +1,4 @@
-"""Training throughput: our learner beside stock fastai and beside the bare training step, in one run.
+"""Training throughput: our learner beside stock fastai, timm's pieces and the bare training step, in one run.
 
     python benchmarks/training.py [--data FOLDER] [--case small] [--case large] [--json FILE]
 
@@ -11,7 +11,9 @@ import argparse, json, platform, statistics, tempfile, time, warnings
 from pathlib import Path
 
 warnings.filterwarnings('ignore')
-import torch
+import timm, torch
+from timm.data import create_loader
+from timm.optim import create_optimizer_v2
 from fastai.vision.all import *
 from simpsons_fastai.data import as_table, simpsons_dls, split_table
 from simpsons_fastai.learner import adamw, simpsons_learner
@@ -52,6 +54,35 @@ def stock(table, arch, size, bs, **_):
     return epoch_rate(vision_learner(dls, arch, pretrained=False, normalize=False, metrics=[accuracy, F1Score(average='macro')]))
 
 
+class Frames(torch.utils.data.Dataset):
+    "Paths and labels as timm's loader takes them."
+    transform = None
+    def __init__(self, table):
+        vocab = sorted(set(table.label))
+        self.items = [(p, vocab.index(l)) for p, l in zip(table.path, table.label)]
+    def __len__(self): return len(self.items)
+    def __getitem__(self, i): return self.transform(Image.open(self.items[i][0]).convert('RGB')), self.items[i][1]
+
+
+def timms(table, arch, size, bs, **_):
+    "timm's own pieces: network, loader with its random crop and flip, optimiser; in our precision and layout, with a worker that stays."
+    policy, device = speed_policy(), default_device()
+    layout = torch.channels_last if policy.channels_last else torch.contiguous_format
+    train = table[table.split == 'train']
+    loader = create_loader(Frames(train), (3, size, size), bs, is_training=True, color_jitter=0., interpolation='bicubic', num_workers=1, use_prefetcher=False, persistent_workers=True)
+    model = timm.create_model(arch, num_classes=train.label.nunique()).to(device, memory_format=layout).train()
+    opt = create_optimizer_v2(model, 'adamw', lr=1e-3)
+    def run():
+        n, start = 0, time.perf_counter()
+        for x, y in loader:
+            with torch.autocast(device.type, policy.dtype, enabled=policy.dtype is not None): logits = model(x.to(device, memory_format=layout))
+            F.cross_entropy(logits.float(), y.to(device)).backward()
+            opt.step(); opt.zero_grad(); n += len(x)
+        if device.type == 'cuda': torch.cuda.synchronize()
+        return n/(time.perf_counter() - start)
+    return run
+
+
 def bare(table, arch, size, bs, n, **_):
     "Forward, loss, backward and step on one batch in memory, in our precision and layout."
     policy, device = speed_policy(), default_device()
@@ -87,7 +118,7 @@ def measure(name, data, folder):
     "All contenders of a case, their rounds in turn."
     case = CASES[name]
     table = pictures(data, case['n'], case['size'], folder)
-    runs = {f.__name__: f(table, **case) for f in (bare, ours, stock)}
+    runs = {f.__name__: f(table, **case) for f in (bare, ours, timms, stock)}
     for run in runs.values(): run()
     rates = {k: [] for k in runs}
     for _ in range(case['rounds']):
@@ -95,7 +126,7 @@ def measure(name, data, folder):
     mid = {k: statistics.median(v) for k, v in rates.items()}
     print(f"{name}: {case['arch']}, {case['size']}×{case['size']}, batch {case['bs']}, {speed_policy()}")
     for k, v in mid.items(): print(f'  {k:6} {v:8.1f} pictures/s   ({min(rates[k]):.1f} to {max(rates[k]):.1f})')
-    ratios = dict(ours_over_bare=mid['ours']/mid['bare'], ours_over_stock=mid['ours']/mid['stock'], stock_over_bare=mid['stock']/mid['bare'])
+    ratios = dict(ours_over_bare=mid['ours']/mid['bare'], ours_over_stock=mid['ours']/mid['stock'], ours_over_timms=mid['ours']/mid['timms'], stock_over_bare=mid['stock']/mid['bare'])
     print('  ' + ', '.join(f"{k.replace('_', ' ')} {v:.2f}" for k, v in ratios.items()), flush=True)
     return dict(case=case, rates=rates, **ratios)
 

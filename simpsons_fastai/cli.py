@@ -45,6 +45,8 @@ def train(
     aug:Annotated[str, typer.Option(help='augmentation set: journey or none')]='journey',
     speed:Annotated[str, typer.Option(help="'auto', or 'off' for stock fastai")]='auto',
     pattern:Annotated[Optional[str], typer.Option(help="regular expression whose first group is the label in a file's name")]=None,
+    progressive:Annotated[bool, typer.Option('--progressive', help='smaller pictures first, for speed')]=False,
+    compile:Annotated[bool, typer.Option('--compile', help='torch.compile, where it works')]=False,
     num_workers:Annotated[Optional[int], typer.Option(help='threads that decode')]=None,
     cache:Annotated[str, typer.Option(help="'auto' keeps squeezed pictures in ~/.cache, 'off' decodes them anew every epoch")]='auto',
     device:Annotated[Optional[str], typer.Option(help='cpu, cuda, ...; a GPU where there is one')]=None,

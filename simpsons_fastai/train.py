@@ -15,6 +15,7 @@ from .learner import simpsons_learner
 from .predictor import Predictor
 from .run import Run, RunRecorder, free_path, load_best, new_run, plot_history, write_config
 from .ship import parity_of
+from .speed import Compile, ProgressiveResize
 
 # %% ../nbs/13_train.ipynb #8a19bfaf
 def _save_figure(fig, path:Path):
@@ -62,14 +63,29 @@ def fit_from_scratch(
     epochs:int,
     lr:float=8e-3, # the largest learning rate of the cycle
     wd:float=.1, # AdamW's weight decay
+    cbs=None, # further callbacks
 ):
     "One cycle from scratch, with label smoothing, and CutMix on three batches in ten."
-    learn.fit_one_cycle(epochs, lr, wd=wd, cbs=[LabelSmoothing(), SomeCutMix()])
+    learn.fit_one_cycle(epochs, lr, wd=wd, cbs=[LabelSmoothing(), SomeCutMix(), *L(cbs)])
 
-def _fit(learn, epochs:int, lr:float|None, from_scratch:bool):
-    "One cycle from scratch, or fine-tuning."
+def _fit(learn, run:Run, epochs:int, lr:float|None, from_scratch:bool) -> dict:
+    "One cycle from scratch, or fine-tuning, recorded in the run; what was measured."
+    recorder = RunRecorder(run)
+    learn.add_cb(recorder)
+    start = time.perf_counter()
     if from_scratch: fit_from_scratch(learn, epochs, lr or 8e-3)
     else: learn.fine_tune(epochs, lr or 2e-3)
+    seconds = round(time.perf_counter() - start, 3)
+    return dict(epochs=len(recorder.rows), best_epoch=recorder.best_epoch, seconds=seconds, images_per_second=round(recorder.images_per_second, 1))
+
+def _finish(run:Run, learn, training:dict, precision:str):
+    "Curves, bundle and report of the best epoch."
+    _save_figure(plot_history(run.history), run.path/'curves.png')
+    load_best(run, learn.model)
+    save_bundle(learn, run.bundle)
+    predictor = Predictor(run.bundle, precision=precision, device=learn.dls.device.type)
+    write_report(run, predictor, learn.dls.table, training)
+    restate_bundle(predictor.bundle, metrics=run.metrics, parity=parity_of(predictor, learn.dls.table))
 
 def _check_device(device:str|None):
     try: device is None or torch.zeros(1, device=device)
@@ -95,27 +111,20 @@ def train(
     num_workers:int=None, # threads that decode
     cache:str='auto', # 'off' decodes the pictures anew every epoch
     pattern:str=None, # regular expression whose first group is the label in a file's name
+    progressive:bool=False, # smaller pictures first, see `ProgressiveResize`
+    compile:bool=False, # see `Compile`
     device:str=None, # 'cpu', 'cuda', ...
 ) -> Run: # a complete run
     "Train on a source of pictures and leave a complete run."
+    options = {k: str(v) if isinstance(v, Path) else 'a table' if isinstance(v, pd.DataFrame) else v for k,v in locals().items()}
     _check_numbers(epochs=epochs, bs=bs, lr=lr, size=size)
     _check_device(device)
     path = free_path(out, arch)
     set_seed(seed)
     dls = simpsons_dls(as_table(source, pattern), size, bs, valid, aug, seed, arch, num_workers, cache, device=device)
-    learn = simpsons_learner(dls, arch, weights, speed)
+    learn = simpsons_learner(dls, arch, weights, speed, cbs=[ProgressiveResize()]*progressive + [Compile()]*compile)
     run = new_run(path)
-    write_config(run, dls, source=str(source) if not isinstance(source, pd.DataFrame) else 'a table', arch=arch, head=learn.head, size=size, epochs=epochs, bs=bs, lr=lr,
-                 weights=str(weights), seed=seed, valid=valid, aug=aug, speed=speed, num_workers=num_workers, cache=cache, pattern=pattern)
-    recorder = RunRecorder(run)
-    learn.add_cb(recorder)
-    start = time.perf_counter()
-    _fit(learn, epochs, lr, str(weights) == 'none')
-    training = dict(epochs=len(recorder.rows), best_epoch=recorder.best_epoch, seconds=round(time.perf_counter() - start, 3), images_per_second=round(recorder.images_per_second, 1))
-    _save_figure(plot_history(run.history), run.path/'curves.png')
-    load_best(run, learn.model)
-    save_bundle(learn, run.bundle)
-    predictor = Predictor(run.bundle, precision='float32' if speed == 'off' else 'auto', device=dls.device.type)
-    write_report(run, predictor, dls.table, training)
-    restate_bundle(predictor.bundle, metrics=run.metrics, parity=parity_of(predictor, dls.table))
+    write_config(run, dls, **options | dict(head=learn.head))
+    training = _fit(learn, run, epochs, lr, str(weights) == 'none')
+    _finish(run, learn, training, 'float32' if speed == 'off' else 'auto')
     return run
