@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINI := data/mini
 
-.PHONY: env train test app readme notebooks bench browser check-export check-clean check-readme check-notebooks
+.PHONY: env train test app readme notebooks bench bench-long browser check-export check-clean check-readme check-notebooks
 env: $(VENV)/.installed
 $(VENV)/.installed: settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'simpsons_fastai needs Python 3.11 or newer: make PYTHON=python3.11'; exit 1; }
@@ -57,8 +57,16 @@ notebooks: env
 	PYTHONWARNINGS=ignore $(BIN)/nbdev_test --n-workers 1 --save --timing
 	$(BIN)/nbdev_clean
 
+# the short set, under 10 minutes on 2 cores
 bench: env
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/inference.py --n 96
+
+# a folder of 2,000 pictures, streams of 2,000 and 20,000, and the time to a score on DATA
+bench-long: env
+	$(BIN)/python benchmarks/inference.py --n 2000
+	$(BIN)/python benchmarks/inference.py --case small --n 2000 --memory
+	$(BIN)/python benchmarks/time_to_f1.py $(DATA)
 
 # the browser tests want chromium; where it is missing and we may install it, do
 browser:

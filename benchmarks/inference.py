@@ -113,15 +113,15 @@ def measure(name, runtime, n, bs, with_memory):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--case', action='append', choices=list(CASES), help='large unless told')
-    parser.add_argument('--runtime', action='append', choices=['auto', *RUNTIMES], help='auto unless told; may be repeated')
+    parser.add_argument('--case', default='large', choices=list(CASES), help='large unless told')
+    parser.add_argument('--runtime', default='auto', choices=['auto', *RUNTIMES], help='auto unless told')
     parser.add_argument('--n', type=int, default=200, help='pictures of the folder')
     parser.add_argument('--bs', type=int, default=8, help='pictures a batch')
     parser.add_argument('--memory', action='store_true', help='measure the memory of long streams, too')
     parser.add_argument('--json', help='write the figures there')
     args = parser.parse_args()
     print(f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch {torch.__version__}")
-    res = [measure(c, r, args.n, args.bs, args.memory) for c in args.case or ['large'] for r in args.runtime or ['auto']]
+    res = measure(args.case, args.runtime, args.n, args.bs, args.memory)
     if args.json: Path(args.json).write_text(json.dumps(res, indent=2))
 
 

@@ -21,7 +21,7 @@ from simpsons_fastai.models import build_model
 from simpsons_fastai.speed import speed_policy
 from simpsons_fastai.springfield import springfield_mini
 
-CASES = dict(small=dict(arch='resnet18', size=64, bs=64, n=1600, rounds=3), large=dict(arch='resnext50_32x4d', size=224, bs=16, n=96, rounds=1))
+CASES = dict(small=dict(arch='resnet18', size=64, bs=64, n=1600, rounds=2), large=dict(arch='resnext50_32x4d', size=224, bs=16, n=96, rounds=1))
 
 
 class TrainClock(Callback):

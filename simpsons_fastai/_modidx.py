@@ -233,6 +233,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                            'simpsons_fastai.predictor.Torch.stream': ( 'predictor.html#torch.stream',
                                                                                        'simpsons_fastai/predictor.py'),
                                            'simpsons_fastai.predictor._onnx': ('predictor.html#_onnx', 'simpsons_fastai/predictor.py'),
+                                           'simpsons_fastai.predictor._preferred': ( 'predictor.html#_preferred',
+                                                                                     'simpsons_fastai/predictor.py'),
                                            'simpsons_fastai.predictor.choose_runtime': ( 'predictor.html#choose_runtime',
                                                                                          'simpsons_fastai/predictor.py'),
                                            'simpsons_fastai.predictor.softmax': ('predictor.html#softmax', 'simpsons_fastai/predictor.py')},

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['cache_folder', 'cache_key', 'PictureCache', 'picture_cache', 'PixelReader']
 
-# %% ../nbs/03_cache.ipynb #0eda6775
+# %% ../nbs/03_cache.ipynb #13a33061
 import hashlib, json, os, shutil, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +14,7 @@ from fastcore.xdg import xdg_cache_home
 from .core import n_threads, read_json, track, write_json, write_whole_folder
 from .images import PictureError, Preprocess
 
-# %% ../nbs/03_cache.ipynb #a48872b7
+# %% ../nbs/03_cache.ipynb #cb84d69a
 def cache_folder() -> Path:
     "Where the caches of pictures lie."
     return xdg_cache_home()/'simpsons_fastai/pictures'
@@ -30,20 +30,20 @@ def _make_room(root:Path, need:int, limit:int):
     caches = sorted((p for p in root.iterdir() if not p.name.startswith('.')), key=age)
     while caches and sum(map(_used, caches)) + need > limit: shutil.rmtree(caches.pop(0), ignore_errors=True)
 
-# %% ../nbs/03_cache.ipynb #f6b433c5
+# %% ../nbs/03_cache.ipynb #a9cb437f
 def cache_key(
     paths, # the pictures, in order
     pre:Preprocess, # its size and interpolation count
 ) -> str: # 32 hexadecimal digits
     "The name of the cache of these pictures as they are now."
     facts = ((str(p), s.st_size, s.st_mtime_ns) if (s := _stat(p)) else (str(p),) for p in paths)
-    return hashlib.sha256(json.dumps([1, pre.size, pre.interpolation, *facts]).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([2, pre.size, pre.interpolation, *facts]).encode()).hexdigest()[:32]
 
 def _stat(path):
     try: return os.stat(path)
     except OSError: return None
 
-# %% ../nbs/03_cache.ipynb #da778167
+# %% ../nbs/03_cache.ipynb #9d2d8dd1
 def _new_pixels(file:Path, shape:tuple) -> np.memmap:
     "A new `.npy` file of `uint8`, its length reserved on the disk."
     pixels = np.lib.format.open_memmap(file, mode='w+', dtype=np.uint8, shape=shape)
@@ -90,7 +90,7 @@ def picture_cache(
         return PictureCache(dest, paths, pre)
     except OSError as e: return print(f'no cache of pictures: {e}')
 
-# %% ../nbs/03_cache.ipynb #98a02dbf
+# %% ../nbs/03_cache.ipynb #1cd02485
 class PixelReader:
     "Pictures to squeezed pixels."
     def __init__(self,

@@ -59,7 +59,7 @@ def _why(e:Exception) -> str:
     return 'truncated' if 'truncated' in str(e).lower() or isinstance(e, EOFError) else f'damaged ({e})'
 
 # %% ../nbs/01_images.ipynb #1f3f1f47
-def _decode(src, name:str, max_pixels:int) -> Image.Image:
+def _decode(src, name:str, max_pixels:int, enough:int|None) -> Image.Image:
     "Decode a path or a file object, its size checked first."
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -67,12 +67,14 @@ def _decode(src, name:str, max_pixels:int) -> Image.Image:
             w,h = im.size
             if not w*h: raise PictureError(name, f'zero size ({w}×{h})')
             if w*h > max_pixels: raise PictureError(name, f'too many pixels ({w}×{h}, over {max_pixels:,})')
+            if enough: im.draft(None, (enough, enough))
             im.load()
             return to_rgb(im)
 
 def open_image(
     src, # path, bytes, file object, Pillow image, or array (H, W) or (H, W, 3 or 4) of uint8
     max_pixels:int=MAX_PIXELS, # refuse more, before decoding
+    enough:int=None, # let a JPEG's decoder halve the picture while each side stays at or above this, in pixels
 ) -> Image.Image: # RGB, 8 bits, upright
     "Open a picture as upright 8-bit RGB, or raise `PictureError`."
     if isinstance(src, np.ndarray): src = Image.fromarray(src)
@@ -81,7 +83,7 @@ def open_image(
     else: name, src = 'the given picture', io.BytesIO(src) if isinstance(src, (bytes, bytearray)) else src
     try:
         if is_path and not os.path.getsize(src): raise PictureError(name, 'empty file (0 bytes)')
-        return _decode(src, name, max_pixels)
+        return _decode(src, name, max_pixels, enough)
     except PictureError: raise
     except Exception as e: raise PictureError(name, _why(e)) from None
 
@@ -128,7 +130,7 @@ class Preprocess:
 
     def pixels(self, src) -> np.ndarray: # uint8 (size, size, 3)
         "Anything `open_image` takes, squeezed."
-        return np.asarray(self.resize(open_image(src)))
+        return np.asarray(self.resize(open_image(src, enough=-(-self.size*3//2))))
 
     def __call__(self, src) -> np.ndarray: # float32 (3, size, size), normalised
         "Anything `open_image` takes, as the network's input."

@@ -36,7 +36,7 @@ def softmax(
     e = np.exp(z - z.max(1, keepdims=True))
     return e/e.sum(1, keepdims=True)
 
-# %% ../nbs/11_predictor.ipynb #0d4cc0f1
+# %% ../nbs/11_predictor.ipynb #3fca5222
 def _onnx(bundle:Bundle, precision:str) -> bytes:
     "The bundle's ONNX file for a precision."
     if precision == 'int8' and not bundle.has('model.int8.onnx'):
@@ -55,7 +55,7 @@ class ONNXRuntime:
     def __call__(self, pixels:np.ndarray) -> np.ndarray: return self.session.run(None, {'pixels': pixels})[0]
     def stream(self, batches): return map(self, batches)
 
-# %% ../nbs/11_predictor.ipynb #029e04bc
+# %% ../nbs/11_predictor.ipynb #cf2fa939
 class OpenVINO:
     "The network run by OpenVINO on the CPU."
     def __init__(self, bundle:Bundle, precision:str, device:str|None, threads:int):
@@ -95,7 +95,7 @@ class OpenVINO:
         finally: # a stream that was left in the middle
             while busy: oldest()
 
-# %% ../nbs/11_predictor.ipynb #80df0ede
+# %% ../nbs/11_predictor.ipynb #dfb4880e
 class Torch:
     "The network run by torch, on a GPU where there is one."
     def __init__(self, bundle:Bundle, precision:str, device:str|None, threads:int):
@@ -118,8 +118,16 @@ class Torch:
             return self.net(self.torch.from_numpy(pixels).to(self.device)).float().cpu().numpy()
     def stream(self, batches): return map(self, batches)
 
-# %% ../nbs/11_predictor.ipynb #8c0abd3d
+# %% ../nbs/11_predictor.ipynb #c6c3285f
 RUNTIMES = {'openvino': OpenVINO, 'onnxruntime': ONNXRuntime, 'torch': Torch}
+
+def _preferred(device:str|None) -> list:
+    "The runtimes for a device, the best one first."
+    if device not in (None, 'cpu'): return ['torch']
+    if find_spec('openvino'):
+        import openvino as ov
+        if 'BF16' in ov.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'): return list(RUNTIMES)
+    return ['onnxruntime', 'openvino', 'torch']
 
 def choose_runtime(
     runtime:str='auto', # a name in `RUNTIMES`
@@ -128,7 +136,7 @@ def choose_runtime(
     "The runtime to use."
     if runtime not in {'auto', *RUNTIMES}: raise SimpsonsError(f"there is no runtime {runtime!r}: use auto, {', '.join(RUNTIMES)}")
     if device not in (None, 'cpu') and runtime not in ('auto', 'torch'): raise SimpsonsError(f'{runtime} runs on the CPU here, not on {device}: use torch')
-    wanted = ['torch'] if device not in (None, 'cpu') else list(RUNTIMES) if runtime == 'auto' else [runtime]
+    wanted = _preferred(device) if runtime == 'auto' else [runtime]
     if found := next((o for o in wanted if find_spec(o)), None): return found
     raise SimpsonsError(f"no runtime is installed ({', '.join(wanted)}): pip install 'simpsons_fastai[predict]', or [fast-cpu] for OpenVINO")
 
