@@ -27,6 +27,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'simpsons_fastai.cache.PixelReader': ('cache.html#pixelreader', 'simpsons_fastai/cache.py'),
                                        'simpsons_fastai.cache.PixelReader.__call__': ( 'cache.html#pixelreader.__call__',
                                                                                        'simpsons_fastai/cache.py'),
+                                       'simpsons_fastai.cache.PixelReader.__getstate__': ( 'cache.html#pixelreader.__getstate__',
+                                                                                           'simpsons_fastai/cache.py'),
                                        'simpsons_fastai.cache.PixelReader.__init__': ( 'cache.html#pixelreader.__init__',
                                                                                        'simpsons_fastai/cache.py'),
                                        'simpsons_fastai.cache.PixelReader.use': ('cache.html#pixelreader.use', 'simpsons_fastai/cache.py'),

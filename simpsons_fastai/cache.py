@@ -112,3 +112,5 @@ class PixelReader:
         keys = [str(o) if isinstance(o, (str, Path)) else None for o in pictures]
         if all(k in self.rows for k in keys): return self.cache.pixels[[self.rows[k] for k in keys]]
         with ThreadPoolExecutor(self.workers) as pool: return np.stack(list(pool.map(self.pre.pixels, pictures)))
+
+    def __getstate__(self): return self.__dict__ | dict(paths=[], mode='off', cache=None, rows={}) # a pickle, as `learn.export` makes one, leaves the cache behind
