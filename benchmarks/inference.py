@@ -24,10 +24,10 @@ from simpsons_fastai.springfield import springfield_mini
 CASES = dict(small=dict(arch='resnet18', size=64), large=dict(arch='resnext50_32x4d', size=224))
 COLD = dict(ours='import sys; from simpsons_fastai.predictor import Predictor; Predictor(sys.argv[1]).predict(sys.argv[2])',
             stock='import sys; from fastai.vision.all import *; load_learner(sys.argv[1]).predict(sys.argv[2])')
-MEMORY = '''import sys, resource; from itertools import cycle, islice; from pathlib import Path; from simpsons_fastai.predictor import Predictor
+MEMORY = r'''import re, sys; from itertools import cycle, islice; from pathlib import Path; from simpsons_fastai.predictor import Predictor
 files = sorted(Path(sys.argv[2]).rglob('*.jpg'))
 assert sum(1 for _ in Predictor(sys.argv[1]).predict_many(islice(cycle(files), int(sys.argv[3])))) == int(sys.argv[3])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'''
+print(re.search(r'VmHWM:\s+(\d+)', Path('/proc/self/status').read_text())[1])'''  # ru_maxrss would count the parent's memory
 
 
 def seconds(f, *args):
