@@ -24,7 +24,7 @@ class Goal(Callback):
     order = 100
     def __init__(self, f1, start): self.f1, self.start, self.reached, self.epochs = f1, start, None, []
     def after_epoch(self):
-        seconds, f1 = time.perf_counter() - self.start, self.recorder.log[-1]
+        seconds, f1 = time.perf_counter() - self.start, self.recorder.values[-1][-1]
         self.epochs.append((round(seconds, 1), round(float(f1), 4)))
         print(f'  {seconds:7.1f} s  macro F1 {f1:.4f}', flush=True)
         if f1 >= self.f1 and self.reached is None: self.reached = seconds
