@@ -1,5 +1,5 @@
 "A bundle goes elsewhere: to a machine without torch, through a stream of any length, into eight bits."
-import os, subprocess, sys, tracemalloc
+import os, subprocess, sys
 import numpy as np
 import pytest
 from conftest import ROOT, simpsons
