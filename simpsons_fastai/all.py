@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/23_all.ipynb #3e681063
+# %% ../nbs/23_all.ipynb #7c0e942f
 from fastai.vision.all import *
 from .core import *
 from .images import *
 from .cache import *
 from .springfield import *
+from .nets import *
+from .augment import *
 from .data import *
 from .models import *
 from .speed import *
@@ -19,7 +21,11 @@ from .run import *
 from .evaluate import *
 from .bundle import *
 from .predictor import *
+from .ensemble import *
+from .recipes import *
 from .ship import *
 from .train import *
+from .submit import *
+from .compare import *
 
 __all__ = [o for o in globals() if not o.startswith('_')]  # nbdev lists what a module defines; this one passes on what it imports

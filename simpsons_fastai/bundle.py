@@ -6,17 +6,27 @@
 __all__ = ['FORMAT', 'SCHEMA', 'Bundle', 'write_bundle', 'restate_bundle', 'bundle_model', 'save_bundle', 'load_bundle',
            'newest_bundle']
 
-# %% ../nbs/12_bundle.ipynb #7bf66221
+# %% ../nbs/12_bundle.ipynb #89a766b2
 import hashlib, math
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from PIL import Image
-from .core import SimpsonsError, iso_now, read_json, write_json, write_whole_folder
-from .images import Preprocess
+from .core import SimpsonsError, flat_vocab, iso_now, read_json, write_json, write_whole_folder
+from .images import TTA, Preprocess
 
-# %% ../nbs/12_bundle.ipynb #d11dfa27
-FORMAT,SCHEMA = 'simpsons_fastai bundle',1
+# %% ../nbs/12_bundle.ipynb #6876fd2d
+FORMAT,SCHEMA = 'simpsons_fastai bundle',2
+_SINCE_2 = dict(tags=None, members=None, tta='none')
+
+def _sha256(data:bytes) -> str: return hashlib.sha256(data).hexdigest()
+
+def _read_checked(path:Path, sums:dict) -> bytes:
+    "A file's content, after its checksum was checked."
+    try: data = path.read_bytes()
+    except OSError: raise SimpsonsError(f'{path} is missing: restore the bundle or make it again') from None
+    if sums.get(path.name) != _sha256(data): raise SimpsonsError(f'{path} does not have the checksum in SHA256SUMS: restore the bundle or make it again')
+    return data
 
 @dataclass(frozen=True)
 class Bundle:
@@ -33,25 +43,35 @@ class Bundle:
     data:dict
     created:str
     versions:dict
+    tags:dict|None # the values of each column
+    members:list|None # of an ensemble
+    tta:str
     sums:dict = field(repr=False) # checksums by file name
 
     def has(self, name:str) -> bool: return name in self.sums
 
     def read(self, name:str) -> bytes:
         "A file's content, after its checksum was checked."
-        try: data = (self.path/name).read_bytes()
-        except OSError: raise SimpsonsError(f'{self.path/name} is missing: restore the bundle or make it again') from None
-        if self.sums.get(name) != hashlib.sha256(data).hexdigest():
-            raise SimpsonsError(f'{self.path/name} does not have the checksum in SHA256SUMS: restore the bundle or make it again')
-        return data
+        return _read_checked(self.path/name, self.sums)
 
-# %% ../nbs/12_bundle.ipynb #de630379
-def _sha256(path:Path) -> str:
-    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+    @property
+    def outputs(self) -> int|tuple:
+        "How many classes; with tags, how many values of each column."
+        return tuple(len(o) for o in self.tags.values()) if self.tags else len(self.vocab)
 
+    def network(self):
+        "The network with its weights, in torch, float32, on the CPU."
+        from safetensors.torch import load
+        from simpsons_fastai.models import build_network
+        model = build_network(self.arch, self.outputs, self.head, self.members)
+        try: model.load_state_dict(load(self.read('model.safetensors')))
+        except RuntimeError as e: raise SimpsonsError(f'{self.path}/model.safetensors does not fit {self.arch} with {self.outputs} outputs: make the bundle again') from e
+        return model
+
+# %% ../nbs/12_bundle.ipynb #4bec8b26
 def _write_sums(path:Path):
     names = sorted(p.name for p in path.iterdir() if p.name != 'SHA256SUMS')
-    (path/'SHA256SUMS').write_text(''.join(f'{_sha256(path/o)}  {o}\n' for o in names))
+    (path/'SHA256SUMS').write_text(''.join(f'{_sha256((path/o).read_bytes())}  {o}\n' for o in names))
 
 def write_bundle(
     dest:str|Path, # the folder to write; a bundle that is there is replaced
@@ -62,7 +82,7 @@ def write_bundle(
     dest = Path(dest)
     if dest.exists() and not (dest/'config.json').is_file(): raise SimpsonsError(f'{dest} is there and is no bundle: give another folder')
     with write_whole_folder(dest) as tmp:
-        write_json(tmp/'config.json', dict(format=FORMAT, schema=SCHEMA, created=iso_now(), temperature=1., rejection_threshold=None, metrics={}, parity={}) | config)
+        write_json(tmp/'config.json', dict(format=FORMAT, schema=SCHEMA, created=iso_now(), temperature=1., rejection_threshold=None, metrics={}, parity={}, data={}, **_SINCE_2) | config)
         for name,write in files.items(): write(tmp/name)
         _write_sums(tmp)
     return dest
@@ -77,39 +97,42 @@ def restate_bundle(
     kept = {o: lambda p, o=o: p.write_bytes(bundle.read(o)) for o in bundle.sums if o != 'config.json'}
     return load_bundle(write_bundle(dest or bundle.path, read_json(bundle.path/'config.json') | facts, kept | files))
 
-def _check_described(model, arch:str, head:str, n_out:int):
+def _check_described(model, arch:str, n_out, head:str, members):
     "A bundle names its network by arch and head: refuse one that these do not describe."
-    from simpsons_fastai.models import build_model
+    from simpsons_fastai.models import build_network
     shapes = lambda m: {k: v.shape for k,v in m.state_dict().items()}
-    if head is None or shapes(model) != shapes(build_model(arch, n_out, head)):
+    if head is None or shapes(model) != shapes(build_network(arch, n_out, head, members)):
         raise SimpsonsError('this network is not what its arch and head describe, so a bundle cannot hold it: make it with simpsons_learner and a named head')
 
 def bundle_model(
     model, # the network, on any device
     dest:str|Path, # the folder to write
     arch:str, # a timm model name
-    head:str, # a name in `HEADS`
-    vocab, # the labels, in the order of the outputs
+    head:str, # a name in `HEADS`, 'tags' or 'ensemble'
+    vocab, # the labels, in the order of the outputs; not looked at with `tags`
     pre:Preprocess, # what the network expects of a picture
+    tags:dict=None, # the values of each column, for several labels a picture
+    members:list=None, # arch, head and share of each member of an ensemble
     **facts # other values for `config.json`
 ) -> Path: # `dest`
     "Write a network as a bundle."
     from simpsons_fastai.models import export_onnx
     from simpsons_fastai.run import save_weights, versions
-    _check_described(model, arch, head, len(vocab))
-    return write_bundle(dest, dict(arch=arch, head=head, vocab=list(vocab), preprocess=asdict(pre), versions=versions()) | facts,
+    vocab = flat_vocab(tags) if tags else list(vocab)
+    _check_described(model, arch, tuple(map(len, tags.values())) if tags else len(vocab), head, members)
+    return write_bundle(dest, dict(arch=arch, head=head, vocab=vocab, preprocess=asdict(pre), tags=tags, members=members, versions=versions()) | facts,
                         {'model.safetensors': partial(save_weights, model), 'model.onnx': partial(export_onnx, model, pre)})
 
 def save_bundle(
     learn, # a learner from `simpsons_learner`
     dest:str|Path, # the folder to write
-    metrics:dict=None, # the scores measured, by split
+    **facts # other values for `config.json`, as `metrics` and `tta`
 ) -> Path: # `dest`
     "Write the learner's network as a bundle."
     from simpsons_fastai.data import preprocess_of
     from simpsons_fastai.run import data_summary
-    return bundle_model(learn.model, dest, learn.arch, getattr(learn, 'head', None), learn.dls.vocab, preprocess_of(learn.dls),
-                        metrics=metrics or {}, data=data_summary(learn.dls))
+    dls,tags = learn.dls,getattr(learn.dls, 'tags', None)
+    return bundle_model(learn.model, dest, learn.arch, getattr(learn, 'head', None), None if tags else dls.vocab, preprocess_of(dls), tags, data=data_summary(dls), **facts)
 
 # %% ../nbs/12_bundle.ipynb #72a1408d
 _NEEDED = {'config.json', 'model.safetensors', 'model.onnx'}
@@ -132,7 +155,7 @@ def _read_sums(path:Path) -> dict:
     if odd := sorted(_NEEDED - there | there ^ set(sums)): raise SimpsonsError(f'{path/odd[0]} is missing, or is not in SHA256SUMS: restore the bundle or make it again')
     return sums
 
-# %% ../nbs/12_bundle.ipynb #d3d2193b
+# %% ../nbs/12_bundle.ipynb #79c4fd32
 def _number(o, low, high) -> bool: return isinstance(o, (int, float)) and not isinstance(o, bool) and math.isfinite(o) and low <= o <= high
 
 def _preprocess_ok(o) -> bool:
@@ -140,22 +163,30 @@ def _preprocess_ok(o) -> bool:
     return (isinstance(o, dict) and set(o) == {'size', 'interpolation', 'mean', 'std'} and isinstance(o['size'], int) and _number(o['size'], 8, 4096)
             and str(o['interpolation']).upper() in Image.Resampling.__members__ and triple(o['mean'], -1e3) and triple(o['std'], 1e-6))
 
+def _strings(o) -> bool: return isinstance(o, list) and len(o) >= 2 and all(isinstance(v, str) for v in o) and len(set(o)) == len(o)
+def _member_ok(o) -> bool: return isinstance(o, dict) and all(isinstance(o.get(k), str) for k in ('arch', 'head')) and _number(o.get('share'), 0, 1)
+def _members_ok(o) -> bool: return isinstance(o, list) and all(map(_member_ok, o)) and math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
+
 _CHECKS = dict(
     arch=lambda o: isinstance(o, str) and o,
-    head=lambda o: o in ('fastai', 'linear'),
-    vocab=lambda o: isinstance(o, list) and len(o) >= 2 and all(isinstance(v, str) for v in o) and len(set(o)) == len(o),
+    head=lambda o: o in ('fastai', 'linear', 'plain', 'tags', 'ensemble'),
+    vocab=_strings,
     preprocess=_preprocess_ok,
     temperature=lambda o: _number(o, 1e-6, 1e6),
     rejection_threshold=lambda o: o is None or _number(o, 0, 1),
     metrics=lambda o: isinstance(o, dict), parity=lambda o: isinstance(o, dict), data=lambda o: isinstance(o, dict), versions=lambda o: isinstance(o, dict),
-    created=lambda o: isinstance(o, str))
+    created=lambda o: isinstance(o, str),
+    tags=lambda o: o is None or isinstance(o, dict) and bool(o) and all(map(_strings, o.values())),
+    members=lambda o: o is None or _members_ok(o), tta=lambda o: o in TTA)
 
 def _check_config(cfg, path:Path):
     "Refuse a configuration that this version does not understand."
     if not isinstance(cfg, dict) or cfg.get('format') != FORMAT: raise SimpsonsError(f'{path}/config.json is not that of a bundle: name the folder `bundle` of a run')
-    if cfg.get('schema') != SCHEMA: raise SimpsonsError(f'{path} has schema {cfg.get("schema")!r} and this version reads {SCHEMA}: install the simpsons_fastai that made it')
+    if cfg.get('schema') not in (1, SCHEMA): raise SimpsonsError(f'{path} has schema {cfg.get("schema")!r} and this version reads 1 and {SCHEMA}: install the simpsons_fastai that made it')
+    if cfg['schema'] == 1: cfg |= _SINCE_2
     for key,good in _CHECKS.items():
         if key not in cfg or not good(cfg[key]): raise SimpsonsError(f'{path}/config.json has no valid {key!r}: restore the bundle or make it again')
+    if cfg['tags'] and flat_vocab(cfg['tags']) != cfg['vocab']: raise SimpsonsError(f"{path}/config.json has tags that are not its vocab: restore the bundle or make it again")
 
 def load_bundle(
     path:str|Path, # a bundle's folder, or a run's
@@ -166,7 +197,7 @@ def load_bundle(
     if (path/'bundle/config.json').is_file(): path = path/'bundle'
     _check_files(path)
     sums,cfg = _read_sums(path),read_json(path/'config.json')
-    if sums['config.json'] != _sha256(path/'config.json'): raise SimpsonsError(f'{path}/config.json does not have the checksum in SHA256SUMS: restore the bundle or make it again')
+    _read_checked(path/'config.json', sums)
     _check_config(cfg, path)
     return Bundle(path, vocab=tuple(cfg['vocab']), preprocess=Preprocess.read(cfg['preprocess']), sums=sums, **{k: cfg[k] for k in _CHECKS if k not in ('vocab', 'preprocess')})
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SimpsonsError', 'exit_on_error', 'write_whole', 'write_whole_folder', 'write_json', 'iso_now', 'read_json',
-           'interactive', 'n_threads', 'track']
+           'interactive', 'n_threads', 'track', 'flat_vocab']
 
 # %% ../nbs/00_core.ipynb #8d721247
 import json, os, shutil, sys, tempfile, time
@@ -111,3 +111,10 @@ def track(
             last = time.monotonic()
             print(f'{what} {i} of {total}', flush=True)
         yield o
+
+# %% ../nbs/00_core.ipynb #b41f7bce
+def flat_vocab(
+    tags:dict, # the values of each column
+) -> list:
+    "Every value of every column, as 'column: value'."
+    return [f'{column}: {o}' for column,values in tags.items() for o in values]

@@ -6,7 +6,7 @@
 __all__ = ['Run', 'free_path', 'new_run', 'data_summary', 'versions', 'write_config', 'save_weights', 'RunRecorder', 'load_best',
            'plot_history']
 
-# %% ../nbs/10_run.ipynb #4fce8599
+# %% ../nbs/10_run.ipynb #5eec2d0a
 import platform
 from dataclasses import asdict
 from datetime import datetime
@@ -15,10 +15,10 @@ from fastai.vision.all import *
 from matplotlib.figure import Figure
 from safetensors.torch import load_file, save_file
 import simpsons_fastai
-from .core import SimpsonsError, iso_now, read_json, write_json, write_whole
+from .core import SimpsonsError, flat_vocab, iso_now, read_json, write_json, write_whole
 from .data import preprocess_of
 
-# %% ../nbs/10_run.ipynb #993abc45
+# %% ../nbs/10_run.ipynb #5f3e13df
 class Run:
     "A run's folder and what is in it."
     def __init__(self, path:str|Path): self.path = Path(path)
@@ -31,13 +31,20 @@ class Run:
     def metrics(self) -> dict:
         "The report's scores by split, without the classes; nothing where there is no report yet."
         if not (self.path/'report.json').is_file(): return {}
-        return {s: {k: v for k,v in o.items() if k != 'per_class'} for s,o in self.report['splits'].items()}
+        return {s: {k: v for k,v in o.items() if k not in ('per_class', 'per_tag')} for s,o in self.report['splits'].items()}
     @property
     def history(self) -> pd.DataFrame: return pd.read_csv(self.path/'history.csv')
     @property
     def bundle(self) -> Path: return self.path/'bundle'
     @property
     def best(self) -> Path: return self.path/'checkpoints/best.safetensors'
+    @property
+    def checkpoints(self) -> list: return sorted((self.path/'checkpoints').glob('epoch-*.safetensors'))
+    @property
+    def shipped(self) -> list:
+        "Which weights it ships, (file, share): its best epoch's, unless an ensemble was chosen."
+        chosen = self.path/'checkpoints/shipped.json'
+        return [(self.path/'checkpoints'/o['file'], o['share']) for o in read_json(chosen)] if chosen.is_file() else [(self.best, 1.)]
 
 def free_path(
     out:str|Path=None, # the folder; it must not exist, or be empty. `runs/<time>-<name>` unless told
@@ -58,9 +65,14 @@ def new_run(
     except OSError as e: raise SimpsonsError(f'{path} cannot be made ({e.strerror}): give a folder with --out where you may write') from None
     return Run(path)
 
-# %% ../nbs/10_run.ipynb #862393f5
+# %% ../nbs/10_run.ipynb #05e7738b
+def _tag_summary(dls) -> dict:
+    columns = {c: {s: {v: int(n) for v,n in g[c].value_counts().items()} for s,g in dls.table.groupby('split')} for c in dls.tags}
+    return dict(columns=len(dls.tags), pictures={s: int(n) for s,n in dls.table.split.value_counts().items()}, left_out=len(dls.broken), per_tag=columns)
+
 def data_summary(dls) -> dict:
     "How many pictures of which label in which split."
+    if getattr(dls, 'tags', None): return _tag_summary(dls)
     counts = dls.table.fillna({'label': '(none)'}).groupby(['split', 'label']).size()
     return dict(classes=len(dls.vocab), pictures={s: int(n) for s,n in counts.groupby('split').sum().items()}, left_out=len(dls.broken),
                 per_class={s: {l: int(n) for (_,l),n in g.items()} for s,g in counts.groupby('split')})
@@ -71,12 +83,13 @@ def versions() -> dict:
 
 def write_config(run:Run, dls, **options):
     "Write `config.json`, `table.csv` and `broken.csv`."
-    write_json(run.path/'config.json', dict(created=iso_now(), vocab=list(dls.vocab), options=options, data=data_summary(dls),
+    tags = getattr(dls, 'tags', None)
+    write_json(run.path/'config.json', dict(created=iso_now(), vocab=flat_vocab(tags) if tags else list(dls.vocab), tags=tags, options=options, data=data_summary(dls),
                                             preprocess=asdict(preprocess_of(dls)), versions=versions()))
     for name in ('table', 'broken'):
         with write_whole(run.path/f'{name}.csv') as t: getattr(dls, name).to_csv(t, index=False)
 
-# %% ../nbs/10_run.ipynb #18082e07
+# %% ../nbs/10_run.ipynb #b5f52c28
 def save_weights(model, path:str|Path):
     "The model's tensors as a safetensors file, whole or not at all."
     with write_whole(path) as tmp:
@@ -86,7 +99,12 @@ def save_weights(model, path:str|Path):
 class RunRecorder(Callback):
     "Write the run's history every epoch, and the best and the last weights."
     order,run_valid = 65,False
-    def __init__(self, run:Run, monitor:str='f1_score'):
+    def __init__(self,
+        run:Run,
+        monitor:str='f1_score', # the metric of which more is better
+        every:int=0, # keep the weights of every so many epochs, too
+    ):
+        self.every = every
         self.run_dir,self.monitor,self.rows,self.phase,self.pictures,self.train_seconds = run,monitor,[],0,0,0.
     def before_fit(self):
         self.skip = hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds')
@@ -102,6 +120,7 @@ class RunRecorder(Callback):
         self.rows.append(dict(epoch=len(self.rows), phase=self.phase, **row, lr=self.opt.hypers[-1]['lr'], seconds=round(time.perf_counter() - self.t0, 3)))
         with write_whole(self.run_dir.path/'history.csv') as t: pd.DataFrame(self.rows).to_csv(t, index=False)
         if self.best_epoch == len(self.rows) - 1: save_weights(self.model, self.run_dir.best)
+        if self.every and len(self.rows) % self.every == 0: save_weights(self.model, self.run_dir.path/f'checkpoints/epoch-{len(self.rows):03}.safetensors')
     def after_fit(self):
         if not self.skip and self.rows: save_weights(self.model, self.run_dir.path/'checkpoints/last.safetensors')
     @property
