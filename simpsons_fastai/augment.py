@@ -28,11 +28,15 @@ def _transforms(**kwargs) -> list:
     off = dict(do_flip=False, max_rotate=0., max_zoom=1., max_lighting=0., max_warp=0.)
     return [*map(_train_only, aug_transforms(**off | kwargs))]
 
-# %% ../nbs/05_augment.ipynb #ce0f2d91
+# %% ../nbs/05_augment.ipynb #364f4878
 class SlightBlur(RandTransform):
-    "Gaussian blur of a share `p` of the batch's pictures; the standard deviation is drawn up to `max_sigma` pixels."
+    "Gaussian blur of a share `p` of the batch's pictures; one standard deviation is drawn for them, up to `max_sigma`."
     order = 35
-    def __init__(self, p:float=.3, max_sigma:float=1., **kwargs):
+    def __init__(self,
+        p:float=.3, # share of the pictures
+        max_sigma:float=1., # largest standard deviation, pixels
+        **kwargs
+    ):
         super().__init__(p=1., **kwargs)
         self.share,self.max_sigma = p,max_sigma
 
@@ -44,9 +48,13 @@ class SlightBlur(RandTransform):
         return x
 
 class GaussNoise(RandTransform):
-    "Gaussian noise on a share `p` of the batch's pictures; the standard deviation is drawn for each, up to `max_std` on the scale 0..1."
+    "Gaussian noise on a share `p` of the batch's pictures; the standard deviation is drawn for each, up to `max_std`."
     order = 45
-    def __init__(self, p:float=.3, max_std:float=.1, **kwargs):
+    def __init__(self,
+        p:float=.3, # share of the pictures
+        max_std:float=.1, # largest standard deviation, on the scale 0..1
+        **kwargs
+    ):
         super().__init__(p=1., **kwargs)
         self.share,self.max_std = p,max_std
 
@@ -67,11 +75,14 @@ class PictureErasing(RandomErasing):
             if random.random() < self.p: cutout_gaussian(o, [self._bounds(h*w, h, w)])
         return x
 
-# %% ../nbs/05_augment.ipynb #189404ce
+# %% ../nbs/05_augment.ipynb #a7891422
 class EachPicture(RandTransform):
     "Run `f` on each picture of a training batch, as `uint8` (3, h, w) on the CPU."
     order = 31
-    def __init__(self, f, **kwargs):
+    def __init__(self,
+        f, # from one picture to another of the same size
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self.f = f
 
@@ -79,7 +90,7 @@ class EachPicture(RandTransform):
         pixels = (x.as_subclass(Tensor)*255).round().byte().cpu()
         return TensorImage(torch.stack([self.f(o) for o in pixels]).to(x.device, x.dtype)/255)
 
-# %% ../nbs/05_augment.ipynb #77bdc68b
+# %% ../nbs/05_augment.ipynb #6b2f159b
 def _import_albumentations():
     os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1') # else the import asks the network for a newer version
     try: import albumentations
@@ -89,7 +100,10 @@ def _import_albumentations():
 
 class AlbumentationsTfm(EachPicture):
     "Run an albumentations `Compose` on each picture of a training batch, as a `uint8` array (h, w, 3)."
-    def __init__(self, compose, **kwargs):
+    def __init__(self,
+        compose, # an albumentations `Compose` that keeps the picture's size
+        **kwargs
+    ):
         super().__init__(self._one, **kwargs)
         self.compose = compose
 

@@ -94,7 +94,7 @@ def scan(
         rows += [_row(folder/o, root, pattern) for o in names]
     return _table(rows, root)
 
-# %% ../nbs/06_data.ipynb #d551ad2b
+# %% ../nbs/06_data.ipynb #87b20b76
 def _load_csv(csv:Path) -> pd.DataFrame:
     "A CSV file as text columns."
     try: return pd.read_csv(csv, dtype=str, keep_default_na=False, na_values=[''])
@@ -104,20 +104,20 @@ def _load_csv(csv:Path) -> pd.DataFrame:
 def read_table(
     csv:str|Path, # a CSV file with a header
     path:str='path', # the column of picture paths, relative to the CSV's folder or absolute
-    label:str='label', # the column of labels
+    label:str|None='label', # the column of labels; None for a table without one, as of tags
     split:str='split', # the column of splits, used if it is there
 ) -> pd.DataFrame: # columns path, label, split, and the CSV's others
     "Table of a CSV file."
     csv = Path(csv).expanduser()
     df = _load_csv(csv)
     for o in (path, label):
-        if o not in df: raise SimpsonsError(f'{csv} has no column {o!r}: name one of {", ".join(df.columns)}')
+        if o and o not in df: raise SimpsonsError(f'{csv} has no column {o!r}: name one of {", ".join(df.columns)}')
     df = df.rename(columns={path: 'path', label: 'label', split: 'split'})
     df['path'] = [str(csv.parent/p) if isinstance(p, str) else '' for p in df.path]
     names = df.get('split', pd.Series('train', df.index)).fillna('train')
     df['split'] = names.str.lower().map(_SPLITS)
     if df.split.isna().any(): raise SimpsonsError(f'{csv} names a split {names[df.split.isna()].iloc[0]!r}: use train, valid or test')
-    return _checked(df, csv)
+    return _checked(df, csv) if label else df
 
 # %% ../nbs/06_data.ipynb #102c34a0
 def journey(

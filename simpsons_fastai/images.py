@@ -6,7 +6,7 @@
 __all__ = ['IMAGE_SUFFIXES', 'MAX_PIXELS', 'TTA', 'is_image_name', 'to_rgb', 'PictureError', 'open_image', 'check_image',
            'check_images', 'Preprocess', 'views']
 
-# %% ../nbs/01_images.ipynb #46f3602c
+# %% ../nbs/01_images.ipynb #d3e73353
 import io, os, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict
@@ -23,7 +23,7 @@ def is_image_name(path:str|Path) -> bool:
     path = Path(path)
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.')
 
-# %% ../nbs/01_images.ipynb #1aab542b
+# %% ../nbs/01_images.ipynb #8c5d7f05
 def _to_8bit(im:Image.Image) -> Image.Image:
     "Scale 16-bit, 32-bit and float greys to 0..255."
     a = np.asarray(im, dtype=np.float32)
@@ -105,7 +105,7 @@ def check_images(
         rows = list(track(pool.map(check_image, paths), 'pictures checked:', total=len(paths)))
     return pd.DataFrame(rows, columns=['path', 'width', 'height', 'reason'])
 
-# %% ../nbs/01_images.ipynb #4f74ad50
+# %% ../nbs/01_images.ipynb #6af92ad7
 @dataclass(frozen=True)
 class Preprocess:
     "What a network expects of a picture."
@@ -128,9 +128,22 @@ class Preprocess:
         "The whole picture squeezed to `size` × `size`."
         return im.resize((self.size, self.size), self.resample)
 
-    def pixels(self, src) -> np.ndarray: # uint8 (size, size, 3)
-        "Anything `open_image` takes, squeezed."
-        return np.asarray(self.resize(open_image(src, enough=-(-self.size*3//2))))
+    def pixels(self,
+        src, # anything `open_image` takes
+        pool=None, # an executor that squeezes the upper half meanwhile, where `size` is even
+    ) -> np.ndarray: # uint8 (size, size, 3)
+        "A picture, squeezed."
+        im = open_image(src, enough=-(-self.size*3//2))
+        if pool is None or self.size % 2: return np.asarray(self.resize(im))
+        middle = self.size//2
+        upper = pool.submit(self._rows, im, 0, middle)
+        lower = self._rows(im, middle, self.size)
+        return np.concatenate([upper.result(), lower])
+
+    def _rows(self, im:Image.Image, start:int, stop:int) -> np.ndarray:
+        "Some rows of the squeezed picture."
+        box = 0, im.height*start/self.size, im.width, im.height*stop/self.size
+        return np.asarray(im.resize((self.size, stop - start), self.resample, box))
 
     def __call__(self, src) -> np.ndarray: # float32 (3, size, size), normalised
         "Anything `open_image` takes, as the network's input."

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['OPTIMISERS', 'EpochLines', 'adamw', 'simpsons_learner', 'adam', 'sgd', 'View', 'tta_preds']
 
-# %% ../nbs/09_learner.ipynb #16527ebc
+# %% ../nbs/09_learner.ipynb #d379bdac
 from fastai.vision.all import *
 from .core import SimpsonsError, interactive
 from .data import backbone_preprocess, preprocess_of, use_preprocess
 from .images import views
-from .models import drop_unused, head_args, load_weights, require_imagenet
+from .models import drop_unused, head_args, load_weights, require_imagenet, set_dropout
 from .speed import ChannelsLast, speed_cbs, speed_policy
 
 # %% ../nbs/09_learner.ipynb #d954eb7e
@@ -30,7 +30,7 @@ def adamw(params, lr:float=1e-3, **kwargs) -> OptimWrapper:
     "torch's fused AdamW (Loshchilov and Hutter, arXiv:1711.05101) as a fastai optimiser."
     return OptimWrapper(params, torch.optim.AdamW, **dict(lr=lr, betas=(.9, .99), eps=1e-5, fused=True) | kwargs)
 
-# %% ../nbs/09_learner.ipynb #f0a66836
+# %% ../nbs/09_learner.ipynb #c1ba858b
 def _load(learn, weights, licence:str) -> str:
     "Load what `weights` names into the learner, and say what that was."
     if weights == 'imagenet': return licence
@@ -46,7 +46,7 @@ def simpsons_learner(
     weights:str|Path='imagenet', # 'imagenet', 'none', a .safetensors or .pth file, or a bundle's folder
     speed:str='auto', # 'auto' chooses precision and memory format by the machine, 'off' is stock fastai
     head:str=None, # a name in `HEADS`, or 'tags'; 'linear' from scratch and 'fastai' for fine-tuning unless told
-    dropout:float=None, # in the head; its own unless told
+    dropout:float=None, # of each dropout layer in the head; its own unless told
     opt_func=adamw, # the optimiser
     metrics=None, # accuracy and macro F1 unless told
     cbs=None, # further callbacks
@@ -62,9 +62,10 @@ def simpsons_learner(
     policy = speed_policy(dls.device, speed)
     if metrics is None: metrics = [accuracy, F1Score(average='macro')]
     learn = vision_learner(dls, arch, normalize=False, pretrained=weights == 'imagenet', opt_func=opt_func, metrics=metrics,
-                           cbs=speed_cbs(policy, dls.device) + L(cbs), **head_args(head, arch, getattr(dls, 'sizes', None), dropout) | kwargs)
+                           cbs=speed_cbs(policy, dls.device) + L(cbs), **head_args(head, arch, getattr(dls, 'sizes', None)) | kwargs)
     learn.head = head
     drop_unused(learn.model)
+    if dropout is not None: set_dropout(learn.model[1], dropout)
     said = _load(learn, weights, licence)
     if not interactive(): learn.remove_cb(ProgressCallback); learn.add_cb(EpochLines())
     if verbose: print(f'{said}\n{policy}')

@@ -33,7 +33,7 @@ class ActivityBlock(BasicBlock):
         if self.drop_path is not None: y = self.drop_path(y)
         return self.act2(y + (x if self.downsample is None else self.downsample(x)))
 
-# %% ../nbs/04_nets.ipynb #73b76015
+# %% ../nbs/04_nets.ipynb #9a49a50b
 default_cfgs = generate_default_cfgs({'activity_resnet18.untrained': dict(
     url='', num_classes=1000, input_size=(3, 224, 224), pool_size=(7, 7), crop_pct=.875, interpolation='bicubic',
     mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD, first_conv='conv1', classifier='fc')})
@@ -45,5 +45,6 @@ def activity_resnet18(
     **kwargs # as timm's `ResNet` takes them: `num_classes`, `drop_rate` (before the classifier), `output_stride`, ...
 ) -> ResNet: # (n, 3, h, w) to (n, num_classes) logits
     "ResNet-18 with Mish, group normalisation, squeeze-and-excitation and dropout."
-    args = dict(block=ActivityBlock, layers=(2, 2, 2, 2), act_layer=nn.Mish, norm_layer=GroupNorm, drop_rate=.2, block_args=dict(dropout=dropout))
+    args = dict(block=ActivityBlock, layers=(2, 2, 2, 2), act_layer=nn.Mish, norm_layer=GroupNorm, drop_rate=.2,
+                zero_init_last=False, block_args=dict(dropout=dropout))
     return build_model_with_cfg(ResNet, 'activity_resnet18', pretrained, **args | kwargs)

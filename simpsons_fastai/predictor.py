@@ -142,7 +142,7 @@ def choose_runtime(
     if found := next((o for o in wanted if find_spec(o)), None): return found
     raise SimpsonsError(f"no runtime is installed ({', '.join(wanted)}): pip install 'simpsons_fastai[predict]', or [fast-cpu] for OpenVINO")
 
-# %% ../nbs/13_predictor.ipynb #8343e821
+# %% ../nbs/13_predictor.ipynb #a0255a98
 class Predictor:
     "Names what is in a picture."
     def __init__(self,
@@ -158,6 +158,7 @@ class Predictor:
         self.runtime,self.device,self.n_workers = choose_runtime(runtime, device),device,n_workers or n_threads()
         self.views = views(self.bundle.preprocess.size, tta or self.bundle.tta)
         self.network = RUNTIMES[self.runtime](self.bundle, precision, device, self.n_workers)
+        self.pool = ThreadPoolExecutor(1) if self.n_workers > 1 else None
 
     def __repr__(self): return f'Predictor({self.bundle.arch}, {len(self.vocab)} classes, {self.runtime}, {self.precision})'
     @property
@@ -187,7 +188,7 @@ class Predictor:
         image, # path, bytes, file object, Pillow image, or array (H, W, 3)
     ) -> Prediction: # `TagPredictions` of a tag model
         "Name what is in one picture."
-        return self._answers(self.network(self._seen(self.bundle.preprocess.pixels(image)[None])))[0]
+        return self._answers(self.network(self._seen(self.bundle.preprocess.pixels(image, self.pool)[None])))[0]
 
     def top(self, answer, k:int=5) -> dict:
         "The `k` likeliest labels of an answer and their probabilities, the likeliest first; of a tag model's, one 'column: value' a column."

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['FIELDS', 'QUICK_PICTURES', 'RECIPES', 'Recipe', 'override', 'settled', 'quick', 'find_recipe']
 
-# %% ../nbs/15_recipes.ipynb #797bce6e
+# %% ../nbs/15_recipes.ipynb #42ddcaf7
 import difflib, re
 from dataclasses import asdict, dataclass, field, fields, replace
 from .core import SimpsonsError
+from .images import TTA
 
-# %% ../nbs/15_recipes.ipynb #1747e93e
+# %% ../nbs/15_recipes.ipynb #f8463567
 def _f(default, doc:str, choices=None):
     return field(default=default, metadata=dict(help=doc, choices=choices))
 
@@ -22,6 +23,8 @@ class Recipe:
     source:str = '' # the figure of the system that it follows: theirs, not ours
     needs:str = '' # beside Python
     kind:str = _f('label', 'one label a picture, or tags: one value a column', ('label', 'tags'))
+    columns:str|None = _f(None, 'tag columns, joined by commas; all unless told')
+    missing:float = _f(0., 'share of the tags left empty, for trying out')
     arch:str = _f('resnext50_32x4d', 'a timm model name')
     size:int|None = _f(None, "pixels a side; the backbone's own unless told")
     epochs:int = _f(20, 'how many, after those of the head')
@@ -30,7 +33,7 @@ class Recipe:
     lr:float|None = _f(None, 'the largest learning rate; 8e-3 from scratch, 2e-3 for fine-tuning')
     wd:float|None = _f(None, 'weight decay; 0.1 from scratch, 0.01 for fine-tuning')
     weights:str = _f('imagenet', "'imagenet', 'none', a .safetensors or .pth file, or a bundle")
-    head:str|None = _f(None, 'linear, fastai or plain; linear from scratch, fastai for fine-tuning')
+    head:str|None = _f(None, 'linear, fastai or plain; linear from scratch, fastai for fine-tuning', ('linear', 'fastai', 'plain', 'tags'))
     dropout:float|None = _f(None, "share of the head's inputs dropped in training; the head's own unless told")
     valid:float = _f(.2, 'share set aside for validation, where the data name none')
     test:float = _f(0., 'share set aside for the test, where the data name none')
@@ -44,7 +47,7 @@ class Recipe:
     early_stop:int = _f(0, 'stop after so many epochs without a better score; 0 never stops')
     checkpoint_every:int = _f(0, 'keep the weights every so many epochs; 0 keeps the best and the last')
     ensemble:str = _f('none', 'which checkpoints are averaged: none, greedy, all, last3, top3, ...')
-    tta:str = _f('none', 'views of a picture that are averaged when answering: none, flip or shifts')
+    tta:str = _f('none', 'views of a picture that are averaged when answering: none, flip or shifts', tuple(TTA))
     progressive:bool = _f(False, 'smaller pictures first, for speed')
     compile:bool = _f(False, 'torch.compile, where it works')
     speed:str = _f('auto', "'auto', or 'off' for stock fastai", ('auto', 'off'))
@@ -52,15 +55,15 @@ class Recipe:
 # %% ../nbs/15_recipes.ipynb #98ac51e2
 FIELDS = {o.name: o for o in fields(Recipe) if 'help' in o.metadata}
 
-# %% ../nbs/15_recipes.ipynb #9807c3ad
-_POSITIVE = 'size epochs bs lr'.split()
+# %% ../nbs/15_recipes.ipynb #8ae9a807
+_POSITIVE,_SPOKEN = 'size epochs bs lr'.split(),dict(tta='test-time augmentation', mix='mixing of pictures', opt='optimiser')
 
 def _check(name:str, value):
     "Refuse a value that makes no sense for a field."
     choices = FIELDS[name].metadata['choices']
     if name in _POSITIVE and value is not None and value <= 0: raise SimpsonsError(f'--{name} {value} makes no sense: give a number above 0')
-    if choices and value is not None and value not in choices: raise SimpsonsError(f'there is no {name} {value!r}: use {", ".join(choices)}')
-    if name in ('smoothing', 'dropout', 'test') and value is not None and not 0 <= value < 1: raise SimpsonsError(f'{name}={value} is no share: give a number from 0 to below 1')
+    if choices and value is not None and value not in choices: raise SimpsonsError(f'there is no {_SPOKEN.get(name, name)} {value!r}: use {", ".join(choices)}')
+    if name in ('smoothing', 'dropout', 'test', 'missing') and value is not None and not 0 <= value < 1: raise SimpsonsError(f'{name}={value} is no share: give a number from 0 to below 1')
     if name == 'ensemble' and not re.fullmatch(r'none|all|greedy|(last|top)[1-9]\d*', value): raise SimpsonsError(f'there is no ensemble {value!r}: use none, greedy, all, last3 or top3 (any number)')
 
 def override(
@@ -84,13 +87,13 @@ def settled(recipe:Recipe) -> Recipe:
     if recipe.kind == 'tags': values |= dict(head='tags', mix='none', smoothing=recipe.smoothing or 0.)
     return replace(recipe, **values)
 
-# %% ../nbs/15_recipes.ipynb #8d857693
+# %% ../nbs/15_recipes.ipynb #ce409000
 QUICK_PICTURES = dict(train=80, valid=20, test=20) # of every class
 
 def quick(recipe:Recipe) -> Recipe:
     "A recipe's steps at the smallest useful size."
     ensemble = 'all' if recipe.ensemble != 'none' else 'none'
-    return replace(recipe, size=min(recipe.size or 64, 64), epochs=2, bs=min(recipe.bs, 32), weights='none', checkpoint_every=min(recipe.checkpoint_every, 1), ensemble=ensemble)
+    return replace(recipe, size=min(recipe.size or 64, 64), epochs=2, freeze_epochs=1, bs=min(recipe.bs, 32), weights='none', checkpoint_every=min(recipe.checkpoint_every, 1), ensemble=ensemble)
 
 # %% ../nbs/15_recipes.ipynb #438e5e5c
 _KAGGLE = 'Journey to Springfield: name the character in a frame'

@@ -16,16 +16,18 @@ from .evaluate import evaluate_table
 from .predictor import Predictor
 from .run import Run
 
-# %% ../nbs/16_ship.ipynb #395fae88
+# %% ../nbs/16_ship.ipynb #e9567aca
 def compare(
     fast:Predictor, # the one to judge
     exact:Predictor, # the one to judge by
     pictures, # what both are asked
-) -> dict: # pictures, max_probability_difference, same_top_label (a share)
+) -> dict: # pictures, max_probability_difference, same_top_label (a share; of a tag model, of all its columns' answers)
     "How far `fast` is from `exact`."
     pictures = list(pictures)
-    p,q = (np.stack([a.probs for a in o.predict_many(pictures)]) for o in (fast, exact))
-    return dict(pictures=len(p), max_probability_difference=round(float(np.abs(p - q).max()), 6), same_top_label=float((p.argmax(1) == q.argmax(1)).mean()))
+    answers = [list(o.predict_many(pictures)) for o in (fast, exact)]
+    p,q = (np.stack([a.probs for a in o]) for o in answers)
+    i,j = (np.array([[t.index for t in a.values()] if isinstance(a, dict) else [a.index] for a in o]) for o in answers)
+    return dict(pictures=len(p), max_probability_difference=round(float(np.abs(p - q).max()), 6), same_top_label=float((i == j).mean()))
 
 def _some(table:pd.DataFrame, split:str, n:int=200) -> list:
     "Up to `n` pictures of a split, spread evenly over it."
@@ -70,7 +72,7 @@ def quantize(
         parity = bundle.parity | parity_of(Predictor(candidate, 'onnxruntime', 'int8'), table)
         return restate_bundle(bundle, {'model.int8.onnx': lambda path: path.write_bytes(candidate.read('model.int8.onnx'))}, parity=parity)
 
-# %% ../nbs/16_ship.ipynb #3263b8f4
+# %% ../nbs/16_ship.ipynb #4a9168d2
 def bundle_run(
     run, # a run's folder, or a `Run`
     dest:str|Path=None, # the bundle's folder; the run's own unless told
@@ -80,6 +82,6 @@ def bundle_run(
     "Write the bundle of what a run ships."
     run = run if isinstance(run, Run) else Run(run)
     if 'options' not in run.config or not run.best.is_file(): raise SimpsonsError(f'{run.path} is no run with a finished epoch: name a folder that `simpsons train` left')
-    bundle,table = ship_run(run, dest),pd.read_csv(run.path/'table.csv')
+    bundle,table = ship_run(run, dest),pd.read_csv(run.path/'table.csv', dtype=str, keep_default_na=False, na_values=[''])
     bundle = restate_bundle(bundle, parity=parity_of(Predictor(bundle), table))
     return quantize(bundle, table, max_loss) if int8 else bundle

@@ -4,36 +4,38 @@
 
 # %% auto #0
 __all__ = ['MIXES', 'LOSSES', 'SCHEDULES', 'write_report', 'SomeCutMix', 'SomeMixUp', 'LabelSmoothing', 'loss_of', 'halves',
-           'EarlyStop', 'LowerOnPlateau', 'fit_recipe', 'fit_from_scratch', 'recipe_learner', 'train']
+           'EarlyStop', 'LowerOnPlateau', 'fit_recipe', 'fit_from_scratch', 'few_pictures', 'prepare_recipe',
+           'recipe_table', 'recipe_learner', 'train']
 
-# %% ../nbs/18_train.ipynb #021e31dd
+# %% ../nbs/18_train.ipynb #571e1eae
 from fastai.vision.all import *
 from safetensors.torch import load_file
 from .bundle import restate_bundle
 from .core import SimpsonsError, write_json, write_whole
 from .data import as_table, simpsons_dls
 from .ensemble import choose, ship_run
-from .evaluate import evaluate_table, plot_confusion, plot_top_losses
+from .evaluate import evaluate_table, labelled, plot_confusion, plot_top_losses
 from .learner import OPTIMISERS, simpsons_learner
 from .predictor import Predictor
 from .recipes import FIELDS, QUICK_PICTURES, Recipe, find_recipe, override, quick as make_quick, settled
 from .run import Run, RunRecorder, free_path, new_run, plot_history, write_config
 from .ship import parity_of
 from .speed import Compile, ProgressiveResize
+from .tags import tag_dls, tag_learner, tag_table
 
-# %% ../nbs/18_train.ipynb #ade59d6e
+# %% ../nbs/18_train.ipynb #c583beb6
 def _save_figure(fig, path:Path):
     with write_whole(path) as tmp: fig.savefig(tmp, dpi=110)
 
 def write_report(
     run:Run,
     predictor, # of the run's bundle
-    table, # path, label, split
+    table, # path, split, and label or tags
     training:dict, # what was measured while training
 ) -> dict: # what stands in `report.json`
     "Score the splits and write `report.json`, `answers.csv`, `confusion.png` and `top_losses.png`."
-    labelled = table[table.label.notna()]
-    evs = {s: evaluate_table(predictor, labelled[labelled.split == s]) for s in ('valid', 'test') if (labelled.split == s).any()}
+    rows = labelled(table, predictor.tags)
+    evs = {s: evaluate_table(predictor, rows[rows.split == s]) for s in ('valid', 'test') if (rows.split == s).any()}
     last = list(evs)[-1]
     report = dict(split=last, **evs[last].scores, splits={s: ev.scores for s,ev in evs.items()}, training=training)
     with write_whole(run.path/'answers.csv') as tmp: pd.concat([ev.table.assign(split=s) for s,ev in evs.items()]).to_csv(tmp, index=False)
@@ -143,22 +145,57 @@ def fit_from_scratch(
     "One cycle from scratch, with label smoothing, and CutMix on three batches in ten."
     fit_recipe(learn, settled(Recipe('from scratch', weights='none', epochs=epochs, lr=lr, wd=wd)), cbs)
 
-# %% ../nbs/18_train.ipynb #bc4fc16c
-def _few(table:pd.DataFrame, seed:int) -> pd.DataFrame:
-    "At most `QUICK_PICTURES` of every class."
-    parts = [g.sample(min(len(g), QUICK_PICTURES[s]), random_state=seed) for (s,_),g in table.groupby(['split', 'label'], dropna=False)]
+# %% ../nbs/18_train.ipynb #a412e3f9
+def few_pictures(table:pd.DataFrame, seed:int) -> pd.DataFrame:
+    "At most `QUICK_PICTURES` of every class, or ten times as many in all of a table of tags."
+    by,times = (['split', 'label'], 1) if 'label' in table else (['split'], 10)
+    parts = [g.sample(min(len(g), QUICK_PICTURES[s]*times), random_state=seed) for (s,*_),g in table.groupby(by, dropna=False)]
     return pd.concat(parts).sort_index().reset_index(drop=True)
+
+def _check_kind(recipe:Recipe):
+    "Refuse what belongs to the other kind of recipe."
+    if recipe.kind == 'label':
+        if recipe.columns or recipe.missing or recipe.head == 'tags': raise SimpsonsError('--columns, --missing and --head tags are for several labels a picture: add --recipe tags')
+        return
+    for name in ('loss', 'sampler', 'mix', 'head'):
+        if (value := getattr(recipe, name)) not in (None, 'none', 'tags', FIELDS[name].default): raise SimpsonsError(f'--{name} {value} is for one label a picture: leave it out for tags')
+    if recipe.ensemble == 'greedy' or 'top' in recipe.ensemble: raise SimpsonsError(f'--ensemble {recipe.ensemble} is for one label a picture: use all or last3 (any number) for tags')
+
+def prepare_recipe(
+    recipe, # a name in `RECIPES`, or a `Recipe`
+    quick:bool=False, # see `recipes.quick`
+    **fields # to override
+) -> Recipe: # settled
+    "The recipe that a training follows."
+    recipe = find_recipe(recipe)
+    recipe = override(make_quick(recipe) if quick else recipe, **{k: str(v) if isinstance(v, Path) else v for k,v in fields.items()})
+    _check_kind(recipe)
+    return settled(recipe)
+
+def recipe_table(
+    recipe:Recipe,
+    source, # as for `train`
+    seed:int=42, # of the tags that are left empty
+    pattern:str=None, # see `scan`
+) -> pd.DataFrame: # path, split, and label or tags
+    "The table that a recipe learns from."
+    if recipe.kind == 'label': return as_table(source, pattern)
+    return tag_table(source, recipe.columns and re.split(r'\s*,\s*', recipe.columns.strip()), recipe.missing, seed, pattern)
 
 def recipe_learner(
     recipe:Recipe, # settled
-    table:pd.DataFrame, # path, label, split
+    table:pd.DataFrame, # from `recipe_table`, or with labels
     seed:int=42, # of the split
     **kwargs # of `simpsons_dls`
 ) -> Learner:
     "The dataloaders and the learner of a recipe."
-    dls = simpsons_dls(table, recipe.size, recipe.bs, recipe.valid, recipe.aug, seed, recipe.arch, test=recipe.test, sampler=recipe.sampler, **kwargs)
-    return simpsons_learner(dls, recipe.arch, recipe.weights, recipe.speed, recipe.head, recipe.dropout, OPTIMISERS[recipe.opt], loss_func=loss_of(recipe.loss, dls),
-                            splitter=halves if recipe.schedule == 'gradual' else default_split, cbs=[ProgressiveResize()]*recipe.progressive + [Compile()]*recipe.compile)
+    r = recipe
+    kwargs |= dict(size=r.size, bs=r.bs, valid=r.valid, aug=r.aug, seed=seed, arch=r.arch, test=r.test)
+    how = dict(arch=r.arch, weights=r.weights, speed=r.speed, dropout=r.dropout, opt_func=OPTIMISERS[r.opt], splitter=halves if r.schedule == 'gradual' else default_split,
+               cbs=[ProgressiveResize()]*r.progressive + [Compile()]*r.compile)
+    if r.kind == 'tags': return tag_learner(tag_dls(recipe_table(r, table, seed) if 'label' in table else table, **kwargs), **how)
+    dls = simpsons_dls(table, sampler=r.sampler, **kwargs)
+    return simpsons_learner(dls, head=r.head, loss_func=loss_of(r.loss, dls), **how)
 
 def _fit(learn, recipe:Recipe, run:Run) -> dict:
     "Train, recorded in the run; what was measured."
@@ -192,7 +229,7 @@ def _check_device(device:str|None):
     except (RuntimeError, AssertionError): raise SimpsonsError(f'the device {device!r} is not on this machine: use cpu, or leave the choice to fastai') from None
 
 def train(
-    source, # a table, a .csv file, or a folder of pictures
+    source, # a table, a .csv file, or a folder of pictures; for tags as `tag_table` takes it
     out:str|Path=None, # the run's folder; `runs/<time>-<recipe>-<arch>` unless told
     recipe='journey', # a name in `RECIPES`, or a `Recipe`
     quick:bool=False, # few small pictures and two epochs, to see that every step works
@@ -204,13 +241,12 @@ def train(
     **fields # of the recipe, to override
 ) -> Run: # a complete run
     "Train on a source of pictures and leave a complete run."
-    recipe = find_recipe(recipe)
-    recipe = settled(override(make_quick(recipe) if quick else recipe, **{k: str(v) if isinstance(v, Path) else v for k,v in fields.items()}))
+    recipe = prepare_recipe(recipe, quick, **fields)
     _check_device(device)
     path = free_path(out, f'{recipe.name}-{recipe.arch}')
     set_seed(seed)
-    table = as_table(source, pattern)
-    learn = recipe_learner(recipe, _few(table, seed) if quick else table, seed, num_workers=num_workers, cache=cache, device=device)
+    table = recipe_table(recipe, source, seed, pattern)
+    learn = recipe_learner(recipe, few_pictures(table, seed) if quick else table, seed, num_workers=num_workers, cache=cache, device=device)
     run = new_run(path)
     options = dict(source='a table' if isinstance(source, pd.DataFrame) else str(source), quick=quick, seed=seed, num_workers=num_workers, cache=cache, pattern=pattern, device=device)
     write_config(run, learn.dls, recipe=recipe.name, **{k: getattr(recipe, k) for k in FIELDS}, **options)

@@ -1,0 +1,151 @@
+"Several labels a picture: a run from the shell, cells that nobody filled in, and a head that comes later."
+import json, shutil
+import numpy as np, pandas as pd
+import pytest
+from conftest import simpsons
+from simpsons_fastai.bundle import load_bundle
+from simpsons_fastai.core import SimpsonsError
+from simpsons_fastai.predictor import Predictor
+
+COLUMNS = ['glasses', 'hair', 'coat', 'pattern']
+
+
+@pytest.fixture(scope='module')
+def tag_run(mini, tmp_path_factory):
+    "A run of the recipe `tags`, a fifth of the cells empty: (its folder, the finished process)."
+    out = tmp_path_factory.mktemp('runs')/'tags'
+    return out, simpsons('train', mini, '--recipe', 'tags', '--quick', '--arch', 'resnet18', '--size', 48, '--missing', .2, '--out', out)
+
+@pytest.fixture(scope='module')
+def faces(mini, tmp_path_factory):
+    "A CSV file with a column that the run does not have, 1 for a beard or a moustache."
+    csv = tmp_path_factory.mktemp('faces')/'faces.csv'
+    files = sorted(mini.rglob('*.jpg'))
+    pd.DataFrame(dict(path=files, split=[o.parent.parent.name for o in files], hairy=[int(o.parent.name in ('bo_fisher', 'finn_clerk')) for o in files])).to_csv(csv, index=False)
+    return csv
+
+@pytest.fixture(scope='module')
+def added(tag_run, faces):
+    "The run with one head more, added from the shell: (the bundle's folder, the finished process)."
+    return tag_run[0]/'bundle-hairy', simpsons('add-head', tag_run[0], faces, 'hairy', '--epochs', 5)
+
+
+def test_tags_leave_a_complete_run(tag_run):
+    out, done = tag_run
+    assert done.returncode == 0, done.stderr
+    for name in ('config.json', 'table.csv', 'history.csv', 'curves.png', 'report.json', 'answers.csv', 'confusion.png', 'top_losses.png', 'checkpoints/best.safetensors',
+                 'bundle/config.json', 'bundle/model.onnx', 'bundle/SHA256SUMS'): assert (out/name).stat().st_size > 0, name
+    config, report, table = json.loads((out/'config.json').read_text()), json.loads((out/'report.json').read_text()), pd.read_csv(out/'table.csv')
+    assert list(config['tags']) == COLUMNS and list(config['data']['per_tag']) == COLUMNS
+    assert set(report['splits']) == {'valid', 'test'} and set(report['per_tag']) == set(COLUMNS)
+    assert abs(table[COLUMNS].isna().mean().mean() - .2) < .01
+    for column, o in report['per_tag'].items(): assert o['n'] == table[column][table.split == 'test'].notna().sum()
+    assert report['macro_f1'] == pytest.approx(np.mean([o['macro_f1'] for o in report['per_tag'].values()]))
+    assert {*COLUMNS, 'f1_score'} <= set(pd.read_csv(out/'history.csv'))
+    assert f"macro F1 {report['macro_f1']:.4f}" in done.stdout
+
+
+def test_evaluate_gives_the_report_again_column_by_column(tag_run, tmp_path):
+    out, _ = tag_run
+    done = simpsons('evaluate', out, out/'table.csv', '--out', tmp_path/'scores.json')
+    assert done.returncode == 0, done.stderr
+    report, again = json.loads((out/'report.json').read_text()), json.loads((tmp_path/'scores.json').read_text())
+    assert again['split'] == 'test' and again['per_tag'] == report['per_tag']
+    for column in COLUMNS: assert f"{column}: macro F1 {report['per_tag'][column]['macro_f1']:.4f}" in done.stdout
+
+
+def test_predict_prints_a_value_a_column(tag_run, mini):
+    out, _ = tag_run
+    files, tags = sorted((mini/'test').rglob('*.jpg'))[:2], load_bundle(out).tags
+    done = simpsons('predict', out, *files)
+    rows = [json.loads(o) for o in done.stdout.splitlines()]
+    assert [o['path'] for o in rows] == [str(o) for o in files] and done.returncode == 0
+    for row in rows:
+        assert list(row['tags']) == COLUMNS
+        for column, o in row['tags'].items(): assert o['label'] in tags[column] and 1/len(tags[column]) <= o['confidence'] <= 1
+
+
+def test_a_missing_cell_has_no_gradient(tag_run):
+    import torch
+    from simpsons_fastai.tags import TagLoss
+    bundle = load_bundle(tag_run[0])
+    net, x = bundle.network().train(), torch.randn(4, 3, 48, 48)
+    targets = torch.tensor([[0, 1, 2, -100], [1, 0, 3, -100], [0, -100, -100, -100], [-100]*4])
+    logits = net(x)
+    logits.retain_grad()
+    TagLoss(bundle.outputs)(logits, targets).backward()
+    heads = logits.grad.split(bundle.outputs, 1)
+    for i, grad in enumerate(heads): assert (grad != 0).any(1).tolist() == (targets[:, i] >= 0).tolist()
+    assert (net[1].heads[3][1].weight.grad == 0).all() and (net[1].heads[0][1].weight.grad != 0).any()
+
+
+def test_a_head_that_is_added_leaves_the_others_bit_for_bit(tag_run, added, mini):
+    import torch
+    path, done = added
+    assert done.returncode == 0, done.stderr
+    assert 'macro F1 of hairy' in done.stdout and str(path) in done.stdout
+    old, new = load_bundle(tag_run[0]), load_bundle(path)
+    assert new.tags == old.tags | dict(hairy=['no', 'yes']) and set(new.metrics['added']['hairy']) == {'valid', 'test'}
+    n = sum(old.outputs)
+    pictures = sorted((mini/'test').rglob('*.jpg'))
+    pixels = np.stack([old.preprocess.pixels(o) for o in pictures[:16]])
+    for bs in (1, 5, 16):
+        x = torch.randn(bs, 3, 48, 48)
+        with torch.inference_mode(): assert torch.equal(old.network().eval()(x), new.network().eval()(x)[:, :n])
+        before, after = (Predictor(o, 'onnxruntime', 'float32').network(pixels[:bs]) for o in (old, new))
+        assert after.shape == (bs, n + 2) and np.array_equal(before, after[:, :n])
+
+
+def test_summary_names_the_heads(added):
+    done = simpsons('summary', added[0])
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith('resnet18: 11,1') and any(o.startswith('layer4') and o.endswith('512 x 2 x 2') for o in lines)
+    for column, values in load_bundle(added[0]).tags.items(): assert any(o.startswith(f'head {column} ') and o.endswith(', '.join(values)) for o in lines), column
+
+
+def test_an_ensemble_of_tags_answers_by_the_mean_and_takes_no_head(tag_run, faces, mini, tmp_path):
+    from simpsons_fastai.ensemble import ensemble_bundles
+    from simpsons_fastai.tags import add_head, summary
+    shutil.copytree(tag_run[0]/'bundle', tmp_path/'same')
+    both = ensemble_bundles([tag_run[0], tmp_path/'same'], tmp_path/'both')
+    picture = next((mini/'test').rglob('*.jpg'))
+    one, two = (Predictor(o, 'onnxruntime', 'float32').predict(picture) for o in (tag_run[0], both))
+    assert np.allclose(one.probs, two.probs, atol=1e-5)
+    assert summary(both).count('head glasses') == 2
+    with pytest.raises(SimpsonsError, match='is an ensemble'): add_head(both.path, faces, 'hairy')
+
+
+def test_eight_bits_for_tags(tag_run, tmp_path):
+    from simpsons_fastai.ship import bundle_run
+    small = bundle_run(tag_run[0], tmp_path/'small', int8=True, max_loss=1)
+    assert 0 <= small.parity['int8']['same_top_label'] <= 1 and small.parity['int8']['pictures'] > 0
+    assert Predictor(small, 'onnxruntime', 'int8').tags == load_bundle(tag_run[0]).tags
+
+
+def test_mistakes_are_told(tag_run, cli_run, faces, mini, tmp_path):
+    from simpsons_fastai.tags import add_head, tag_dls, tag_table
+    from simpsons_fastai.train import train
+    table = tag_table(mini)
+    for says, f in {
+        'answers with one label': lambda: add_head(cli_run[0], faces, 'hairy'),
+        "has a head for 'hair' already": lambda: add_head(tag_run[0], table, 'hair'),
+        "no column 'beard' of tags: there is hairy": lambda: add_head(tag_run[0], faces, 'beard'),
+        "'glasses' has 1 value": lambda: tag_dls(table.assign(glasses='no')),
+        "'glasses' has no values": lambda: tag_dls(table.assign(glasses=np.nan)),
+        "no tags are known of 'apu'": lambda: tag_table(pd.DataFrame(dict(path=['a.jpg'], label=['apu']))),
+        'are for several labels a picture': lambda: train(mini, tmp_path/'no', weights='none', missing=.2),
+        '--loss focal is for one label a picture': lambda: train(mini, tmp_path/'no', 'tags', weights='none', loss='focal'),
+    }.items():
+        with pytest.raises(SimpsonsError, match=says): f()
+    done = simpsons('add-head', tag_run[0], faces, 'glasses')
+    assert done.returncode == 2 and 'Traceback' not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_is_known_of_the_ten_characters(mnist):
+    from simpsons_fastai.tags import tag_table
+    table = tag_table(mnist)
+    assert list(table) == ['path', 'split', 'age', 'gender', 'family', 'hair', 'glasses'] and table.notna().all(axis=None)
+    of = lambda name: table[table.path.str.contains(name)].drop(columns=['path', 'split']).drop_duplicates().values.tolist()
+    assert of('milhouse') == [['child', 'male', 'other', 'blue', 'yes']] and of('lisa') == [['child', 'female', 'simpson', 'yellow', 'no']]
+    assert tag_table(mnist, ['hair'], missing=.5).hair.isna().mean() == .5
