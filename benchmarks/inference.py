@@ -5,7 +5,7 @@
 `large` is ResNeXt-50 32x4d at 224×224 on 480×360 JPEGs, `small` ResNet-18 at 64×64. The network has learnt nothing;
 that changes no time. *Stock* is fastai's `learn.predict`, `get_preds` and `load_learner` with its defaults. *Alone* is the
 same ONNX file run by the runtime on pixels that lie in memory, without decoding: one request at a time for a single
-picture, the runtime's throughput setting for a folder. `--memory` runs 2,000 and 20,000 pictures in processes of their own.
+picture, the runtime's throughput setting for a folder. `--memory` runs 2,000 and 20,000 pictures in processes of their own (stock 2,000, without worker processes).
 """
 import argparse, json, platform, statistics, subprocess, sys, tempfile, time, warnings
 from itertools import cycle, islice
@@ -24,9 +24,16 @@ from simpsons_fastai.springfield import springfield_mini
 CASES = dict(small=dict(arch='resnet18', size=64), large=dict(arch='resnext50_32x4d', size=224))
 COLD = dict(ours='import sys; from simpsons_fastai.predictor import Predictor; Predictor(sys.argv[1]).predict(sys.argv[2])',
             stock='import sys; from fastai.vision.all import *; load_learner(sys.argv[1]).predict(sys.argv[2])')
-MEMORY = r'''import re, sys; from itertools import cycle, islice; from pathlib import Path; from simpsons_fastai.predictor import Predictor
-files = sorted(Path(sys.argv[2]).rglob('*.jpg'))
-assert sum(1 for _ in Predictor(sys.argv[1]).predict_many(islice(cycle(files), int(sys.argv[3])))) == int(sys.argv[3])
+MEMORY = r'''import re, sys; from itertools import cycle, islice; from pathlib import Path
+files = islice(cycle(sorted(Path(sys.argv[2]).rglob('*.jpg'))), int(sys.argv[3]))
+def ours(model, files):
+    from simpsons_fastai.predictor import Predictor
+    return sum(1 for _ in Predictor(model).predict_many(files))
+def stock(model, files):
+    from fastai.vision.all import load_learner
+    learn = load_learner(model)
+    with learn.no_bar(): return len(learn.get_preds(dl=learn.dls.test_dl(list(files), num_workers=0))[0])
+assert globals()[sys.argv[4]](sys.argv[1], files) == int(sys.argv[3])
 print(re.search(r'VmHWM:\s+(\d+)', Path('/proc/self/status').read_text())[1])'''  # ru_maxrss would count the parent's memory
 
 
@@ -84,9 +91,9 @@ def cold(folder, picture):
 
 
 def memory(folder):
-    "Peak memory (MB) of a process that answers 2,000 and 20,000 pictures."
-    run = lambda n: int(subprocess.run([sys.executable, '-c', MEMORY, folder/'bundle', folder/'mini', str(n)], check=True, capture_output=True, text=True).stdout)/1024
-    return {n: run(n) for n in (2000, 20000)}
+    "Peak memory (MB) of a process that answers pictures, by who and how many."
+    run = lambda who, model, n: int(subprocess.run([sys.executable, '-W', 'ignore', '-c', MEMORY, folder/model, folder/'mini', str(n), who], check=True, capture_output=True, text=True).stdout)/1024
+    return {'ours, 2,000': run('ours', 'bundle', 2000), 'ours, 20,000': run('ours', 'bundle', 20000), 'stock, 2,000': run('stock', 'export.pkl', 2000)}
 
 
 def show(name, res):
@@ -107,7 +114,7 @@ def measure(name, runtime, n, bs, with_memory):
         res['cold_start_seconds'] = cold(Path(d), files[0])
         print(f"  cold start    ours {res['cold_start_seconds']['ours']:.2f} s, stock {res['cold_start_seconds']['stock']:.2f} s, "
               f"ours over stock {res['cold_start_seconds']['ours']/res['cold_start_seconds']['stock']:.2f}", flush=True)
-        if with_memory: res['peak_megabytes'] = memory(Path(d)); print(f"  peak memory   {', '.join(f'{v:.0f} MB for {k:,} pictures' for k, v in res['peak_megabytes'].items())}")
+        if with_memory: res['peak_megabytes'] = memory(Path(d)); print(f"  peak memory   {', '.join(f'{k}: {v:.0f} MB' for k, v in res['peak_megabytes'].items())}")
     return res
 
 

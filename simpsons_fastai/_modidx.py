@@ -419,6 +419,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'simpsons_fastai.run.Run.metrics': ('run.html#run.metrics', 'simpsons_fastai/run.py'),
                                      'simpsons_fastai.run.Run.report': ('run.html#run.report', 'simpsons_fastai/run.py'),
                                      'simpsons_fastai.run.Run.shipped': ('run.html#run.shipped', 'simpsons_fastai/run.py'),
+                                     'simpsons_fastai.run.Run.table': ('run.html#run.table', 'simpsons_fastai/run.py'),
                                      'simpsons_fastai.run.RunRecorder': ('run.html#runrecorder', 'simpsons_fastai/run.py'),
                                      'simpsons_fastai.run.RunRecorder.__init__': ( 'run.html#runrecorder.__init__',
                                                                                    'simpsons_fastai/run.py'),

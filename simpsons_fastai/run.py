@@ -18,7 +18,7 @@ import simpsons_fastai
 from .core import SimpsonsError, flat_vocab, iso_now, read_json, write_json, write_whole
 from .data import preprocess_of
 
-# %% ../nbs/10_run.ipynb #5f3e13df
+# %% ../nbs/10_run.ipynb #cb720120
 class Run:
     "A run's folder and what is in it."
     def __init__(self, path:str|Path): self.path = Path(path)
@@ -32,6 +32,10 @@ class Run:
         "The report's scores by split, without the classes; nothing where there is no report yet."
         if not (self.path/'report.json').is_file(): return {}
         return {s: {k: v for k,v in o.items() if k not in ('per_class', 'per_tag')} for s,o in self.report['splits'].items()}
+    @property
+    def table(self) -> pd.DataFrame:
+        "Its pictures: path, label (or a column a tag) and split."
+        return pd.read_csv(self.path/'table.csv', dtype=str, keep_default_na=False, na_values=[''])
     @property
     def history(self) -> pd.DataFrame: return pd.read_csv(self.path/'history.csv')
     @property

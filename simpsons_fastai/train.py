@@ -145,7 +145,7 @@ def fit_from_scratch(
     "One cycle from scratch, with label smoothing, and CutMix on three batches in ten."
     fit_recipe(learn, settled(Recipe('from scratch', weights='none', epochs=epochs, lr=lr, wd=wd)), cbs)
 
-# %% ../nbs/18_train.ipynb #a412e3f9
+# %% ../nbs/18_train.ipynb #64881bc0
 def few_pictures(table:pd.DataFrame, seed:int) -> pd.DataFrame:
     "At most `QUICK_PICTURES` of every class, or ten times as many in all of a table of tags."
     by,times = (['split', 'label'], 1) if 'label' in table else (['split'], 10)
@@ -207,7 +207,8 @@ def _fit(learn, recipe:Recipe, run:Run) -> dict:
 
 def _choose_checkpoints(learn, run:Run, which:str):
     "Write which checkpoints the run ships."
-    files = [*run.checkpoints, run.best]
+    best = int(run.history.f1_score.argmax()) + 1
+    files = run.checkpoints + [run.best]*all(o.stem != f'epoch-{best:03}' for o in run.checkpoints)
     def probs(file):
         learn.model.load_state_dict(load_file(file))
         with learn.no_bar(): return learn.get_preds()
