@@ -104,10 +104,10 @@ def interval(
     "The middle part of the resampled scores."
     return np.moveaxis(np.quantile(scores, [(1 - share)/2, (1 + share)/2], axis=-1), 0, -1)
 
-# %% ../nbs/20_compare.ipynb #b9607ca3
+# %% ../nbs/20_compare.ipynb #43ce5c71
 def _answers(run:Run) -> pd.DataFrame|None:
-    "The run's answers to the test pictures, if it keeps them."
-    if not (run.path/'answers.csv').is_file(): return None
+    "The run's answers to the test pictures, if it keeps them and they are one label each."
+    if run.config.get('tags') or not (run.path/'answers.csv').is_file(): return None
     res = _pictures(run, 'answers.csv', 'test')
     if set(zip(res.path, res.label)) != _truth(run, 'test'):
         raise SimpsonsError(f'{run.path}/answers.csv does not answer the test pictures of table.csv: make it again, or remove it')

@@ -94,12 +94,20 @@ def scan(
         rows += [_row(folder/o, root, pattern) for o in names]
     return _table(rows, root)
 
-# %% ../nbs/06_data.ipynb #87b20b76
+# %% ../nbs/06_data.ipynb #01fbbafa
 def _load_csv(csv:Path) -> pd.DataFrame:
     "A CSV file as text columns."
     try: return pd.read_csv(csv, dtype=str, keep_default_na=False, na_values=[''])
     except FileNotFoundError: raise SimpsonsError(f'{csv} is missing: give a CSV file that exists') from None
     except (ValueError, OSError) as e: raise SimpsonsError(f'{csv} cannot be read as CSV ({e}): save it as comma-separated UTF-8 with a header') from None
+
+_KEEP = dict(true=True, yes=True, false=False, no=False) | {'1': True, '0': False}
+
+def _kept(df:pd.DataFrame, csv:Path) -> pd.DataFrame:
+    "The rows whose column `keep` does not say false, without that column."
+    keep = df.keep.fillna('true').str.strip().str.lower().map(_KEEP)
+    if keep.isna().any(): raise SimpsonsError(f'{csv} says {df.keep[keep.isna()].iloc[0]!r} in its column keep: use True or False, or rename the column')
+    return df[keep.astype(bool)].drop(columns='keep').reset_index(drop=True)
 
 def read_table(
     csv:str|Path, # a CSV file with a header
@@ -113,6 +121,7 @@ def read_table(
     for o in (path, label):
         if o and o not in df: raise SimpsonsError(f'{csv} has no column {o!r}: name one of {", ".join(df.columns)}')
     df = df.rename(columns={path: 'path', label: 'label', split: 'split'})
+    if 'keep' in df: df = _kept(df, csv)
     df['path'] = [str(csv.parent/p) if isinstance(p, str) else '' for p in df.path]
     names = df.get('split', pd.Series('train', df.index)).fillna('train')
     df['split'] = names.str.lower().map(_SPLITS)

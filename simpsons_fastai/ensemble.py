@@ -107,7 +107,7 @@ def ship_run(
     facts = dict(metrics=run.metrics, data=cfg['data'], tta=cfg['options'].get('tta', 'none')) | facts
     return join(run_parts(run), dest or run.bundle, cfg['vocab'], Preprocess.read(cfg['preprocess']), cfg.get('tags'), **facts)
 
-# %% ../nbs/14_ensemble.ipynb #f9c6c435
+# %% ../nbs/14_ensemble.ipynb #2e5272ea
 def _check_alike(bundles:list):
     "Refuse members that cannot answer together."
     first = bundles[0]
@@ -125,6 +125,7 @@ def ensemble_bundles(
     "Write the bundle of an ensemble of bundles."
     bundles = [load_bundle(o) for o in members]
     _check_alike(bundles)
+    if which != 'all' and bundles[0].tags: raise SimpsonsError(f'the ensemble {which!r} is chosen by one label a picture: take all for tag models')
     if which != 'all' and table is None: raise SimpsonsError(f'the ensemble {which!r} is chosen by labelled pictures: name some, or take all')
     probs,targets = [None]*len(bundles),None
     if which != 'all':

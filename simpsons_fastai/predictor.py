@@ -142,7 +142,7 @@ def choose_runtime(
     if found := next((o for o in wanted if find_spec(o)), None): return found
     raise SimpsonsError(f"no runtime is installed ({', '.join(wanted)}): pip install 'simpsons_fastai[predict]', or [fast-cpu] for OpenVINO")
 
-# %% ../nbs/13_predictor.ipynb #a0255a98
+# %% ../nbs/13_predictor.ipynb #78cf781c
 class Predictor:
     "Names what is in a picture."
     def __init__(self,
@@ -194,6 +194,13 @@ class Predictor:
         "The `k` likeliest labels of an answer and their probabilities, the likeliest first; of a tag model's, one 'column: value' a column."
         if self.tags: return {f'{column}: {o.label}': o.confidence for column,o in answer.items()}
         return {self.vocab[i]: float(answer.probs[i]) for i in answer.probs.argsort()[::-1][:k]}
+
+    def refuses(self,
+        answer, # of this predictor
+    ) -> bool: # always False of a tag model, and where the bundle has no threshold
+        "Is the answer less sure than the bundle's rejection threshold?"
+        threshold = self.bundle.rejection_threshold
+        return not self.tags and threshold is not None and answer.confidence < threshold
 
     def _decoded(self, images, bs:int, give:bool):
         "Lists of `bs` pixel arrays, decoded two batches ahead; a `PictureError` for a broken picture if `give`."

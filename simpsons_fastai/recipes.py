@@ -95,7 +95,7 @@ def quick(recipe:Recipe) -> Recipe:
     ensemble = 'all' if recipe.ensemble != 'none' else 'none'
     return replace(recipe, size=min(recipe.size or 64, 64), epochs=2, freeze_epochs=1, bs=min(recipe.bs, 32), weights='none', checkpoint_every=min(recipe.checkpoint_every, 1), ensemble=ensemble)
 
-# %% ../nbs/15_recipes.ipynb #438e5e5c
+# %% ../nbs/15_recipes.ipynb #a382b94c
 _KAGGLE = 'Journey to Springfield: name the character in a frame'
 _GPU = 'ImageNet weights (the network, once); a GPU for the whole of it'
 _COMPARED = dict(task='the same task, train / validation / test, tuned on validation', source='two backbones compared by F1 on the test part; no figure given', needs=_GPU,
@@ -113,7 +113,7 @@ RECIPES = {o.name: o for o in (
     Recipe('activity', source='F1 0.831, averaged with activity-effnet', arch='activity_resnet18', epochs=40, checkpoint_every=2, lr=4e-3, **_ACTIVITY),
     Recipe('activity-effnet', source='F1 0.831, averaged with activity', arch='efficientnet_b0', epochs=251, checkpoint_every=10, lr=4e-3, **_ACTIVITY),
     Recipe('tags', 'several labels for one picture, one head a column; heads can be added later', 'mean F1 0.9378 on validation, 11 features', _GPU,
-           kind='tags', arch='resnet34', size=256, epochs=200, bs=128, opt='adam', lr=1e-3, dropout=.2, schedule='one_cycle'),
+           kind='tags', arch='resnet34', size=256, epochs=200, bs=128, opt='adam', lr=1e-3, wd=0., dropout=.2, schedule='one_cycle'),
     Recipe('cars', 'fine-grained photos, every technique applied', 'accuracy 0.97812 on Kaggle', _GPU, arch='tf_efficientnet_b6', epochs=30, freeze_epochs=3, bs=16,
            aug='cars', mix='mixup', smoothing=.1, head='fastai', schedule='gradual', early_stop=6, tta='flip'),
 )}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['parse_budget', 'suggest', 'ReportTrial', 'Tuning', 'tune']
 
-# %% ../nbs/21_tune.ipynb #ff2b3f86
+# %% ../nbs/21_tune.ipynb #230f4acd
 import contextlib, io, re
 from dataclasses import dataclass, replace
 from fastai.vision.all import *
@@ -14,8 +14,7 @@ import optuna
 from .core import SimpsonsError, write_whole
 from .recipes import Recipe
 from .run import RunRecorder
-from .train import fit_recipe, few_pictures, prepare_recipe, recipe_learner
-from .data import as_table
+from .train import few_pictures, fit_recipe, prepare_recipe, recipe_learner, recipe_table
 
 # %% ../nbs/21_tune.ipynb #5947d43a
 def parse_budget(
@@ -27,13 +26,15 @@ def parse_budget(
     n = int(m[1])
     return dict(n_trials=None, timeout=n*dict(m=60, h=3600)[m[2]]) if m[2] else dict(n_trials=n, timeout=None)
 
-# %% ../nbs/21_tune.ipynb #bccb8e12
+# %% ../nbs/21_tune.ipynb #1989eeb5
 def suggest(trial, recipe:Recipe) -> Recipe:
     "The recipe with a trial's values."
-    near = lambda name: trial.suggest_float(name, getattr(recipe, name)/10, getattr(recipe, name)*10, log=True)
+    own = _own_values(recipe)
+    near = lambda name: trial.suggest_float(name, own[name]/10, own[name]*10, log=True)
     return replace(recipe, lr=near('lr'), wd=near('wd'), smoothing=trial.suggest_float('smoothing', 0, .2), dropout=trial.suggest_float('dropout', 0, .6))
 
-def _own_values(recipe:Recipe) -> dict: return dict(lr=recipe.lr, wd=recipe.wd, smoothing=recipe.smoothing, dropout=.1 if recipe.dropout is None else recipe.dropout)
+def _own_values(recipe:Recipe) -> dict: # a logarithm needs a weight decay above 0
+    return dict(lr=recipe.lr, wd=recipe.wd or 1e-4, smoothing=recipe.smoothing, dropout=.1 if recipe.dropout is None else recipe.dropout)
 
 class ReportTrial(Callback):
     "Tell a trial every epoch's macro F1 on validation, and end it where it is hopeless."
@@ -46,7 +47,7 @@ class ReportTrial(Callback):
             self.hopeless = True
             raise CancelFitException
 
-# %% ../nbs/21_tune.ipynb #14e9004d
+# %% ../nbs/21_tune.ipynb #c5ab493d
 @dataclass
 class Tuning:
     "What a search found."
@@ -75,6 +76,17 @@ class Tuning:
 def _row(trial) -> dict:
     return dict(trial=trial.number, **trial.params, f1_score=max(trial.intermediate_values.values(), default=np.nan), state=trial.state.name, seconds=round(trial.duration.total_seconds(), 1))
 
+def _one_trial(trial, recipe:Recipe, table:pd.DataFrame, seed:int, **kwargs) -> float:
+    "Train with a trial's values, say how it went, and give its best macro F1."
+    set_seed(seed)
+    recipe,report = suggest(trial, recipe),ReportTrial(trial)
+    with contextlib.redirect_stdout(io.StringIO()): learn = recipe_learner(recipe, table, seed, **kwargs)
+    with learn.no_bar(), learn.no_logging(): fit_recipe(learn, recipe, report)
+    values = ', '.join(f'{k} {v:.2g}' for k,v in trial.params.items())
+    print(f"trial {trial.number}: macro F1 {max(report.scores):.4f}, {values}{' (stopped early)' if report.hopeless else ''}", flush=True)
+    if report.hopeless: raise optuna.TrialPruned
+    return max(report.scores)
+
 def tune(
     source, # as for `train`
     recipe='journey', # as for `train`
@@ -88,20 +100,11 @@ def tune(
 ) -> Tuning:
     "Search a recipe's numbers by macro F1 on validation."
     limit,recipe = parse_budget(budget),prepare_recipe(recipe, quick, **fields)
-    table = as_table(source, pattern)
+    table = recipe_table(recipe, source, seed, pattern)
     if quick: table = few_pictures(table, seed)
     short = replace(recipe, epochs=epochs_a_trial or max(2, recipe.epochs//4), checkpoint_every=0, ensemble='none')
-    def one(trial):
-        set_seed(seed)
-        with contextlib.redirect_stdout(io.StringIO()): learn = recipe_learner(suggest(trial, short), table, seed, **kwargs)
-        report = ReportTrial(trial)
-        with learn.no_bar(), learn.no_logging(): fit_recipe(learn, suggest(trial, short), report)
-        print(f'trial {trial.number}: macro F1 {max(report.scores):.4f}', ', '.join(f'{k} {v:.2g}' for k,v in trial.params.items()), '(stopped early)' if report.hopeless else '', flush=True)
-        if report.hopeless: raise optuna.TrialPruned
-        return max(report.scores)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction='maximize', sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.MedianPruner(n_startup_trials=4))
     study.enqueue_trial(_own_values(short))
-    study.optimize(one, **limit)
-    best = study.best_params
-    return Tuning(replace(recipe, **best), pd.DataFrame([_row(o) for o in study.trials]))
+    study.optimize(lambda trial: _one_trial(trial, short, table, seed, **kwargs), **limit)
+    return Tuning(replace(recipe, **study.best_params), pd.DataFrame([_row(o) for o in study.trials]))
