@@ -10,10 +10,10 @@ COMPLETE = 'config.json table.csv history.csv curves.png report.json answers.csv
 
 @pytest.fixture(scope='module')
 def frames(mnist):
-    "A table of 16 training and 4 test frames of each character."
+    "A table of 10 training and 3 test frames of each character."
     from simpsons_fastai.data import scan
     table = scan(mnist)
-    return pd.concat([g.head(16 if split == 'train' else 4) for (split, _), g in table.groupby(['split', 'label'])], ignore_index=True)
+    return pd.concat([g.head(10 if split == 'train' else 3) for (split, _), g in table.groupby(['split', 'label'])], ignore_index=True)
 
 
 @pytest.mark.parametrize('name', RECIPES)
@@ -24,7 +24,7 @@ def test_every_recipe_leaves_a_complete_run(name, frames, tmp_path):
     assert all((run.path/o).stat().st_size > 0 for o in COMPLETE)
     assert run.config['options']['recipe'] == name and run.config['options']['arch'] == RECIPES[name].arch
     report, answers = run.report, pd.read_csv(run.path/'answers.csv')
-    assert report['split'] == 'test' and report['n'] == 40 and (answers.split == 'test').sum() == 40
+    assert report['split'] == 'test' and report['n'] == 30 and (answers.split == 'test').sum() == 30
     predictor = Predictor(run.path)
     assert predictor.bundle.tta == RECIPES[name].tta and bool(predictor.tags) == (RECIPES[name].kind == 'tags')
     picture = frames.path[frames.split == 'test'].iloc[0]
