@@ -145,7 +145,7 @@ def fit_from_scratch(
     "One cycle from scratch, with label smoothing, and CutMix on three batches in ten."
     fit_recipe(learn, settled(Recipe('from scratch', weights='none', epochs=epochs, lr=lr, wd=wd)), cbs)
 
-# %% ../nbs/18_train.ipynb #64881bc0
+# %% ../nbs/18_train.ipynb #37137daf
 def few_pictures(table:pd.DataFrame, seed:int) -> pd.DataFrame:
     "At most `QUICK_PICTURES` of every class, or ten times as many in all of a table of tags."
     by,times = (['split', 'label'], 1) if 'label' in table else (['split'], 10)
@@ -205,10 +205,9 @@ def _fit(learn, recipe:Recipe, run:Run) -> dict:
     seconds = round(time.perf_counter() - start, 3)
     return dict(epochs=len(recorder.rows), best_epoch=recorder.best_epoch, seconds=seconds, images_per_second=round(recorder.images_per_second, 1))
 
-def _choose_checkpoints(learn, run:Run, which:str):
+def _choose_checkpoints(learn, run:Run, which:str, best_epoch:int):
     "Write which checkpoints the run ships."
-    best = int(run.history.f1_score.argmax()) + 1
-    files = run.checkpoints + [run.best]*all(o.stem != f'epoch-{best:03}' for o in run.checkpoints)
+    files = run.checkpoints + [run.best]*all(o.stem != f'epoch-{best_epoch + 1:03}' for o in run.checkpoints)
     def probs(file):
         learn.model.load_state_dict(load_file(file))
         with learn.no_bar(): return learn.get_preds()
@@ -220,7 +219,7 @@ def _choose_checkpoints(learn, run:Run, which:str):
 def _finish(run:Run, learn, recipe:Recipe, training:dict):
     "Curves, bundle and report."
     _save_figure(plot_history(run.history), run.path/'curves.png')
-    if recipe.ensemble != 'none': _choose_checkpoints(learn, run, recipe.ensemble)
+    if recipe.ensemble != 'none': _choose_checkpoints(learn, run, recipe.ensemble, training['best_epoch'])
     predictor = Predictor(ship_run(run), precision='float32' if recipe.speed == 'off' else 'auto', device=learn.dls.device.type)
     write_report(run, predictor, learn.dls.table, training)
     restate_bundle(predictor.bundle, metrics=run.metrics, parity=parity_of(predictor, learn.dls.table))
