@@ -20,6 +20,7 @@ setup(
     keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}",
     packages=[cfg['lib_name']],
+    package_data={cfg['lib_name']: ['assets/demo/*']},
     install_requires=cfg['requirements'].split(),
     extras_require=extras | {'dev': sum(extras.values(), cfg['dev_requirements'].split())},
     # the names that nbdev 3 spells with a hyphen; they need the dev extra

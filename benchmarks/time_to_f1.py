@@ -16,7 +16,7 @@ from fastai.vision.all import *
 from simpsons_fastai.data import as_table, simpsons_dls, split_table
 from simpsons_fastai.learner import simpsons_learner
 from simpsons_fastai.speed import ProgressiveResize
-from simpsons_fastai.train import fit_from_scratch
+from simpsons_fastai.fit import fit_from_scratch
 
 
 class Goal(Callback):

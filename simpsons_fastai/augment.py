@@ -128,19 +128,20 @@ def _albumentations_aug(size:int) -> list:
         A.ImageCompression(quality_range=(40, 90), p=.3),
         A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=hole, hole_width_range=hole, fill='random_uniform', p=.3)]))]
 
-# %% ../nbs/05_augment.ipynb #d93e1dc8
+# %% ../nbs/05_augment.ipynb #0a92c088
 def _journey_aug(size:int) -> list: return [*_transforms(do_flip=True, max_rotate=20.), SlightBlur(max_sigma=max(.3, size/224))]
 def _crop_aug(size:int) -> list: return _transforms(max_zoom=.7**-.5, p_affine=1.)
 def _colour_aug(size:int) -> list: return [Contrast(.3), Saturation(.4), Hue(.04)]
 def _activity_aug(size:int) -> list: return augmentation('rotation+crop+brightness+colour+noise+erasing', size)
 def _cars_aug(size:int) -> list: return [*_transforms(do_flip=True, max_rotate=10., max_zoom=1.15, max_lighting=.3, max_warp=.1), PictureErasing(p=.3, sh=.2)]
+def _frames_aug(size:int) -> list: return [*_transforms(do_flip=True, max_rotate=10., min_zoom=.85, max_zoom=1.25, max_lighting=.2, p_affine=.8), SlightBlur(max_sigma=.7)]
 def _strong_aug(size:int) -> list: return [*_transforms(do_flip=True), EachPicture(RandAugment(2, 9, fill=127)), PictureErasing(p=.3)]
 
 AUGMENTATIONS = dict(
     journey=_journey_aug, none=lambda size: [],
     reflection=lambda size: _transforms(do_flip=True), rotation=lambda size: _transforms(do_flip=True, max_rotate=20.), crop=_crop_aug,
     brightness=lambda size: [Brightness(.3)], colour=_colour_aug, noise=lambda size: [GaussNoise()], erasing=lambda size: [PictureErasing()],
-    activity=_activity_aug, cars=_cars_aug, strong=_strong_aug, albumentations=_albumentations_aug)
+    activity=_activity_aug, cars=_cars_aug, frames=_frames_aug, strong=_strong_aug, albumentations=_albumentations_aug)
 
 # %% ../nbs/05_augment.ipynb #64d67ad4
 def _named(name:str):

@@ -6,12 +6,12 @@
 __all__ = ['HEADS', 'TagHeads', 'head_args', 'set_dropout', 'drop_unused', 'build_model', 'Ensemble', 'build_network',
            'FromPixels', 'export_onnx', 'require_imagenet', 'read_weights', 'load_weights']
 
-# %% ../nbs/07_models.ipynb #730c99e7
+# %% ../nbs/07_models.ipynb #579d6b94
 import io, warnings
 from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from pathlib import Path
-import timm, torch
+import onnx, timm, torch
 from fastai.vision.learner import create_timm_model
 from huggingface_hub import constants as hub, try_to_load_from_cache
 from huggingface_hub.utils import get_session
@@ -102,7 +102,7 @@ def build_network(
     if not members: return build_model(arch, n_out, head)
     return Ensemble([build_model(o['arch'], n_out, o['head']) for o in members], [o['share'] for o in members], None if isinstance(n_out, int) else list(n_out))
 
-# %% ../nbs/07_models.ipynb #2f2ff568
+# %% ../nbs/07_models.ipynb #9421f09e
 class FromPixels(nn.Module):
     "A network that takes `uint8` pixels (n, size, size, 3), RGB, and normalises them itself."
     def __init__(self,
@@ -118,6 +118,13 @@ class FromPixels(nn.Module):
 
     def forward(self, pixels): return self.model(pixels.permute(0, 3, 1, 2).float()*self.scale - self.shift)
 
+def _forget_traces(path):
+    "Take out of an ONNX file where on this machine each step was programmed."
+    model = onnx.load(path)
+    for o in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        for name in ('metadata_props', 'doc_string'): o.ClearField(name)
+    onnx.save(model, path)
+
 def export_onnx(
     model:nn.Module, # takes normalised float32 (n, 3, size, size); left as it is
     pre, # a `Preprocess`: size, mean and std
@@ -130,6 +137,7 @@ def export_onnx(
         warnings.simplefilter('ignore')
         torch.onnx.export(net, (example,), path, input_names=['pixels'], output_names=['logits'], dynamo=True,
                           external_data=False, dynamic_shapes=({0: torch.export.Dim('n')},))
+    _forget_traces(path)
 
 # %% ../nbs/07_models.ipynb #757f58ac
 _WAYS_OUT = "connect to the network once, give weights='none' to train from scratch, or give a file or bundle of weights"

@@ -1,0 +1,48 @@
+"A study from the shell: killed half-way, and gone on with."
+import subprocess, sys, time
+import pandas as pd
+from conftest import simpsons
+from simpsons_fastai.bundle import DEMO, load_bundle
+
+
+def study(mini, out):
+    return ['study', mini, '--vary', 'arch=frames_small,opt=adamw,sgd', '--epochs', 2, '--seeds', 2, '--size', 24, '--no-prune', '--out', out]
+
+
+def test_a_killed_study_goes_on_and_repeats_nothing(mini, tmp_path):
+    out = tmp_path/'study'
+    args = [str(o) for o in study(mini, out)]
+    with subprocess.Popen([sys.executable, '-m', 'simpsons_fastai.cli', *args], stdout=subprocess.PIPE, text=True) as process:
+        said = []
+        for line in process.stdout:
+            if line.startswith('trial'): said.append(line)
+            if len(said) == 2: break
+        time.sleep(.5) # inside the third trial
+        process.kill()
+    assert len(said) == 2 and not (out/'study.csv').exists()
+    done = simpsons(*args)
+    assert done.returncode == 0, done.stderr
+    again = [o for o in done.stdout.splitlines() if o.startswith('trial')]
+    trials = pd.read_csv(out/'study.csv')
+    assert len(again) == 2 and len(trials) == 4 and (trials.state == 'COMPLETE').all()
+    assert sorted(zip(trials.opt, trials.seed)) == [('adamw', 1), ('adamw', 2), ('sgd', 1), ('sgd', 2)]
+    for line, row in zip(said, trials.itertuples()): assert line.startswith(f'trial {row.trial}: macro F1 {row.f1_score:.4f}')
+    assert (out/'study.png').stat().st_size > 10_000
+    once_more = simpsons(*args)
+    assert once_more.returncode == 0 and 'trial ' not in once_more.stdout and 'mean' in once_more.stdout
+
+
+def test_mistakes_are_told_in_a_sentence(mini, tmp_path):
+    for args, said in ((['--vary', 'archs=resnet18'], 'did you mean arch?'), (['--preset', 'colour'], "there is no study 'colour'"), ([], 'say what to compare')):
+        done = simpsons('study', mini, *args, '--out', tmp_path/'study')
+        assert done.returncode == 1 and said in done.stderr and 'Traceback' not in done.stderr, done.stderr
+
+
+def test_the_model_that_comes_with_the_package(mnist, family, tmp_path):
+    assert sum(o.stat().st_size for o in DEMO.iterdir()) <= 6e6
+    assert len(load_bundle('demo').vocab) == 10 and 'NC-SA' in (DEMO/'README.md').read_text()
+    done = simpsons('evaluate', 'demo', mnist, '--split', 'test', '--out', tmp_path/'scores.json')
+    assert done.returncode == 0, done.stderr
+    assert pd.read_json(tmp_path/'scores.json', typ='series')['macro_f1'] >= .92
+    one = simpsons('predict', 'demo', next(family.glob('bart*')))
+    assert one.returncode == 0 and '"label"' in one.stdout
