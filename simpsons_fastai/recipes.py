@@ -103,7 +103,7 @@ def quick(recipe:Recipe) -> Recipe:
     ensemble = 'all' if recipe.ensemble != 'none' else 'none'
     return replace(recipe, size=min(recipe.size or 64, 64), epochs=2, freeze_epochs=1, bs=min(recipe.bs, 32), weights='none', checkpoint_every=min(recipe.checkpoint_every, 1), ensemble=ensemble)
 
-# %% ../nbs/15_recipes.ipynb #aaec9a8a
+# %% ../nbs/15_recipes.ipynb #328b89af
 _KAGGLE = 'Journey to Springfield: name the character in a frame'
 _GPU = 'ImageNet weights (the network, once); a GPU for the whole of it'
 _COMPARED = dict(task='the same task, train / validation / test, tuned on validation', source='two backbones compared by F1 on the test part; no figure given', needs=_GPU,
@@ -124,7 +124,7 @@ RECIPES = {o.name: o for o in (
            kind='tags', arch='resnet34', size=256, epochs=200, bs=128, opt='adam', lr=1e-3, wd=0., dropout=.2, schedule='one_cycle'),
     Recipe('cars', 'fine-grained photos, every technique applied', 'accuracy 0.97812 on Kaggle', _GPU, arch='tf_efficientnet_b6', epochs=30, freeze_epochs=3, bs=16,
            aug='cars', mix='mixup', smoothing=.1, head='fastai', schedule='gradual', early_stop=6, tta='flip'),
-    Recipe('frames', 'pictures of about 30 pixels, from scratch, in a quarter of an hour on two CPU cores', 'our own', weights='none', arch='frames_small', size=28, epochs=60,
+    Recipe('frames', 'pictures of about 30 pixels, from scratch, in a quarter of an hour on two CPU cores', 'no other system: this one is ours', weights='none', arch='frames_small', size=28, epochs=60,
            valid=.1, aug='frames', mix='cutmix', mix_share=.5, smoothing=.1, ema=.998, tta='flip'),
 )}
 
