@@ -2,9 +2,9 @@
 import argparse, tempfile
 from pathlib import Path
 import pandas as pd
-from simpsons_fastai.bundle import DEMO, restate_bundle
+from simpsons_fastai.bundle import DEMO, load_bundle, restate_bundle
 from simpsons_fastai.calibrate import calibrate_bundle
-from simpsons_fastai.core import exit_on_error, write_json
+from simpsons_fastai.core import exit_on_error
 from simpsons_fastai.data import scan
 from simpsons_fastai.evaluate import evaluate_table
 from simpsons_fastai.predictor import Predictor
@@ -52,7 +52,7 @@ def main():
     args = parser.parse_args()
     run = Run(args.run) if args.run else train(args.data, recipe='frames', seed=args.seed)
     with tempfile.TemporaryDirectory() as tmp:
-        made = calibrate_bundle(restate_bundle(Predictor(run.bundle).bundle, dest=Path(tmp)/'bundle'), run.table)
+        made = calibrate_bundle(restate_bundle(load_bundle(run.bundle), dest=Path(tmp)/'bundle'), run.table)
         scores = {f'Simpsons-MNIST, {s}': run.report['splits'][s] for s in ('valid', 'test')}
         if args.family: scores['drawings of Bart, Homer, Lisa and Marge, 200 to 700 pixels'] = _family(Predictor(made), args.family)
         DEMO.parent.mkdir(exist_ok=True)

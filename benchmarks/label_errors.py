@@ -1,6 +1,6 @@
 """Wrong labels found again: a share of the labels is swapped on purpose, and the ranking of `find_label_errors` must put them first.
 
-    python benchmarks/label_errors.py DATA [--share .05] [--folds 3] [--epochs 8] [--arch resnet18] [--size 64] [--n N] [--json FILE]
+    python benchmarks/label_errors.py DATA [--share .05] [--folds 3] [--recipe RECIPE] [--epochs 8] [--arch resnet18] [--size 64] [--n N] [--json FILE]
 
 DATA is a folder or a table; its training pictures are used, or `--n` of them by chance, the same share of every class. Labels are swapped in the table only, no file
 is touched: `--share` of the pictures get another label, each other one as likely. The recall is the share of these that stands in the
@@ -40,19 +40,21 @@ def scores(ranking, truth):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('data', help='a folder of pictures or a table')
-    for name, default in dict(share=.05, folds=3, epochs=8, arch='resnet18', size=64, bs=64, n=0, seed=42, weights='none', tta='flip', mix='cutmix').items():
-        parser.add_argument(f'--{name}', type=type(default), default=default)
+    for name, default in dict(share=.05, folds=3, n=0, seed=42).items(): parser.add_argument(f'--{name}', type=type(default), default=default)
+    parser.add_argument('--recipe', help='instead of the swift one')
+    for name, kind in dict(epochs=int, arch=str, size=int, bs=int, tta=str, mix=str).items(): parser.add_argument(f'--{name}', type=kind)
     parser.add_argument('--json', help='write the figures there')
     args = parser.parse_args()
     table = usable(as_table(args.data))[0]
     table = table[(table.split == 'train') & table.label.notna()].sort_values('path', ignore_index=True)
+    fields = {o: value for o in ('epochs', 'arch', 'size', 'bs', 'tta', 'mix') if (value := getattr(args, o)) is not None}
     if args.n: table = table.groupby('label').sample(frac=min(1, args.n/len(table)), random_state=args.seed).sort_values('path', ignore_index=True)
     table = swap(table, args.share, args.seed)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
     print(f'{device}; Python {platform.python_version()}, torch {torch.__version__}; {len(table)} pictures, {(table.label != table.truth).sum()} labels swapped; '
-          f'{args.folds} folds, {args.epochs} epochs, {args.arch}, {args.size}×{args.size}, batch {args.bs}', flush=True)
+          f'{args.folds} folds, {args.recipe or "swift"} {fields}', flush=True)
     start = time.perf_counter()
-    vocab, probs = out_of_fold(table, args.folds, args.arch, args.size, args.epochs, args.weights, args.seed, bs=args.bs, tta=args.tta, mix=args.mix)
+    vocab, probs = out_of_fold(table, args.folds, args.recipe, args.seed, **fields)
     seconds = time.perf_counter() - start
     truth = dict(zip(table.path, table.truth))
     res = {o: scores(rank_labels(table, vocab, probs, o), truth) for o in METHODS}

@@ -1,6 +1,6 @@
 """What the shipped model knows, passed on: fine-tuned to few full-size drawings against the same network from scratch, 5-fold.
 
-python benchmarks/transfer.py FAMILY [--epochs 30] [--json FILE]"""
+python benchmarks/transfer.py FAMILY [--size 48] [--epochs 20] [--lr 4e-3] [--json FILE]"""
 import argparse, contextlib, io, time
 from pathlib import Path
 import numpy as np
@@ -13,9 +13,9 @@ from simpsons_fastai.data import scan
 from simpsons_fastai.fit import fit_recipe
 from simpsons_fastai.train import prepare_recipe, recipe_learner
 
-def _fold(table, held_out, weights:str, epochs:int, seed:int) -> np.ndarray:
+def _fold(table, held_out, weights:str, seed:int, **fields) -> dict: # label by path
     "Train on the other folds; the answers to the one held out."
-    recipe = prepare_recipe('frames', weights=weights, epochs=epochs, freeze_epochs=3, bs=16, schedule='one_cycle' if weights == 'none' else 'fine_tune', head='linear', ema=.98, lr=4e-3)
+    recipe = prepare_recipe('frames', weights=weights, freeze_epochs=3, bs=16, schedule='one_cycle' if weights == 'none' else 'fine_tune', head='linear', ema=.98, **fields)
     split = np.where(np.isin(range(len(table)), held_out), 'valid', 'train')
     set_seed(seed)
     with contextlib.redirect_stdout(io.StringIO()): learn = recipe_learner(recipe, table.assign(split=split), seed)
@@ -25,13 +25,13 @@ def _fold(table, held_out, weights:str, epochs:int, seed:int) -> np.ndarray:
     known = learn.dls.table
     return dict(zip(known.path[known.split == 'valid'], np.array(list(learn.dls.vocab))[probs.argmax(1)]))
 
-def measure(family:Path, epochs:int, seed:int) -> dict:
+def measure(family:Path, seed:int, **fields) -> dict:
     "Pooled macro F1 of all folds, and each fold's."
     table = scan(family, r'^(\w+) \(')
     folds = [held for _,held in StratifiedKFold(5, shuffle=True, random_state=seed).split(table.path, table.label)]
     res = {}
     for name,weights in (('fine-tuned', str(DEMO)), ('from scratch', 'none')):
-        start,said = time.perf_counter(),[_fold(table, o, weights, epochs, seed) for o in folds]
+        start,said = time.perf_counter(),[_fold(table, o, weights, seed, **fields) for o in folds]
         answers = table.path.map({k: v for o in said for k,v in o.items()})
         f1 = lambda rows: float(f1_score(table.label[rows], answers[rows], average='macro'))
         res[name] = dict(macro_f1=f1(table.index), folds=[round(f1(o), 4) for o in folds], seconds=round(time.perf_counter() - start, 1), n=len(table))
@@ -41,9 +41,11 @@ def measure(family:Path, epochs:int, seed:int) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('family', type=Path); parser.add_argument('--epochs', type=int, default=30); parser.add_argument('--seed', type=int, default=42); parser.add_argument('--json', type=Path)
+    parser.add_argument('family', type=Path)
+    for name,default in dict(size=48, epochs=20, lr=4e-3, seed=42).items(): parser.add_argument(f'--{name}', type=type(default), default=default)
+    parser.add_argument('--json', type=Path)
     args = parser.parse_args()
-    found = measure(args.family, args.epochs, args.seed)
+    found = measure(args.family, args.seed, size=args.size, epochs=args.epochs, lr=args.lr)
     if args.json: write_json(args.json, vars(args) | dict(family=args.family.name, json=None, found=found))
 
 if __name__ == '__main__': exit_on_error(main)

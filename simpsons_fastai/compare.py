@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['count_parameters', 'bootstrap_f1', 'interval', 'Comparison', 'compare_runs']
 
-# %% ../nbs/21_compare.ipynb #354385f8
+# %% ../nbs/21_compare.ipynb #572ca4af
 from dataclasses import dataclass
 from pathlib import Path
 import math, os
 import numpy as np, pandas as pd
 from matplotlib.figure import Figure
 from safetensors import safe_open
-from .core import SimpsonsError, write_whole
+from .core import SimpsonsError, save_figure, write_whole
 from .run import Run
 
 # %% ../nbs/21_compare.ipynb #e9f4d111
@@ -41,17 +41,16 @@ def _names(runs:list) -> list:
     parts = [run.path.absolute().parts for run in runs]
     return next(names for k in range(1, max(map(len, parts)) + 1) if len(set(names := ['/'.join(o[-k:]) for o in parts])) == len(runs))
 
-# %% ../nbs/21_compare.ipynb #90333bd4
-def _pictures(run:Run, name:str, split:str) -> pd.DataFrame: # sorted by path
-    "The labelled pictures of a split, as `name` in the run's folder has them."
-    table = pd.read_csv(run.path/name, dtype=dict(path=str, label=str, predicted=str, split=str), keep_default_na=False, na_values=[''])
+# %% ../nbs/21_compare.ipynb #5440ab77
+def _pictures(table:pd.DataFrame, split:str) -> pd.DataFrame: # sorted by path
+    "A table's labelled pictures of a split."
     table = table[(table.split == split) & table.label.notna()] if 'label' in table else table[table.split == split]
     return table.assign(path=table.path.map(os.path.realpath)).sort_values('path', ignore_index=True)
 
 def _truth(run:Run, split:str) -> set:
     "The pictures of a split and their labels, if they have one."
     if not (run.path/'table.csv').is_file(): raise SimpsonsError(f'{run.path} has no table.csv, so nobody knows which pictures it was scored on: train it again')
-    table = _pictures(run, 'table.csv', split)
+    table = _pictures(run.table, split)
     return set(zip(table.path, table.get('label', table.path)))
 
 def _others(runs:list, split:str) -> tuple|None:
@@ -104,11 +103,11 @@ def interval(
     "The middle part of the resampled scores."
     return np.moveaxis(np.quantile(scores, [(1 - share)/2, (1 + share)/2], axis=-1), 0, -1)
 
-# %% ../nbs/21_compare.ipynb #43ce5c71
+# %% ../nbs/21_compare.ipynb #ce569f37
 def _answers(run:Run) -> pd.DataFrame|None:
     "The run's answers to the test pictures, if it keeps them and they are one label each."
     if run.config.get('tags') or not (run.path/'answers.csv').is_file(): return None
-    res = _pictures(run, 'answers.csv', 'test')
+    res = _pictures(run.answers, 'test')
     if set(zip(res.path, res.label)) != _truth(run, 'test'):
         raise SimpsonsError(f'{run.path}/answers.csv does not answer the test pictures of table.csv: make it again, or remove it')
     return res
@@ -126,7 +125,7 @@ def _intervals(
         if best in f1 and i != best: rows[i] |= dict(zip(('lead_low', 'lead_high'), interval(f1[best] - f1[i])))
     return pd.DataFrame.from_dict(rows, 'index').reindex(range(len(runs)))
 
-# %% ../nbs/21_compare.ipynb #6abb7f66
+# %% ../nbs/21_compare.ipynb #49aa0208
 @dataclass
 class Comparison:
     "Runs side by side."
@@ -153,10 +152,10 @@ class Comparison:
 
     def write(self, out:str|Path):
         "Write `comparison.csv`, `per_class.csv` and `comparison.png`, each whole or not at all."
-        out,fig = Path(out),self.plot()
+        out = Path(out)
         with write_whole(out/'comparison.csv') as tmp: self.table.to_csv(tmp, index=False)
         with write_whole(out/'per_class.csv') as tmp: self.per_class.to_csv(tmp, index_label='label')
-        with write_whole(out/'comparison.png') as tmp: fig.savefig(tmp, dpi=110)
+        save_figure(self.plot(), out/'comparison.png')
 
 # %% ../nbs/21_compare.ipynb #0fc4eba2
 def _runs_and_reports(runs) -> tuple:

@@ -18,7 +18,7 @@ import simpsons_fastai
 from .core import SimpsonsError, flat_vocab, iso_now, read_json, write_json, write_whole
 from .data import preprocess_of
 
-# %% ../nbs/10_run.ipynb #cb720120
+# %% ../nbs/10_run.ipynb #ea955ec8
 class Run:
     "A run's folder and what is in it."
     def __init__(self, path:str|Path): self.path = Path(path)
@@ -36,6 +36,13 @@ class Run:
     def table(self) -> pd.DataFrame:
         "Its pictures: path, label (or a column a tag) and split."
         return pd.read_csv(self.path/'table.csv', dtype=str, keep_default_na=False, na_values=[''])
+    @property
+    def answers(self) -> pd.DataFrame:
+        "The predictor's answers to its pictures of validation and test; every label is text."
+        file = self.path/'answers.csv'
+        if not file.is_file(): raise SimpsonsError(f'{self.path} has no answers.csv: train it again with this version')
+        res = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[''])
+        return res.astype({o: float for o in res if o in ('confidence', 'loss') or o.endswith(' confidence')})
     @property
     def history(self) -> pd.DataFrame: return pd.read_csv(self.path/'history.csv')
     @property

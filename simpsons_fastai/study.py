@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['STUDIES', 'parse_vary', 'StudyResult', 'study', 'preset']
 
-# %% ../nbs/23_study.ipynb #3e42ba90
+# %% ../nbs/23_study.ipynb #a68864bb
 import itertools, json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fastai.vision.all import *
 from matplotlib.figure import Figure
 import optuna
-from .core import SimpsonsError, read_json, write_json, write_whole
+from .core import SimpsonsError, read_json, save_figure, write_json, write_whole
 from .recipes import FIELDS, Recipe, field_type, override
 from .train import few_pictures, prepare_recipe, recipe_table
 from .tune import fit_trial, parse_budget
@@ -95,7 +95,7 @@ class StudyResult:
         span = {o: np.ptp(self.marginal(o)) for o in self.factors}
         return sorted(span, key=span.get, reverse=True)[:2]
 
-# %% ../nbs/23_study.ipynb #bc38be0c
+# %% ../nbs/23_study.ipynb #54ae8f9d
 def _named(row, factors:list) -> str: return ', '.join(str(row[o]) for o in factors)
 
 def _plot_costs(axes, summary:pd.DataFrame, factors:list):
@@ -114,13 +114,13 @@ def _plot_curves(ax, result, summary:pd.DataFrame):
         ax.plot(mean.index, mean, marker='.', label=_named(o, result.factors))
     ax.set(xlabel='epoch', ylabel='macro F1 on validation'); ax.grid(alpha=.3)
 
-def _plot_interaction(fig, ax, summary:pd.DataFrame, factors:list):
+def _plot_interaction(fig, ax, result):
     "The mean score of each pair of values of two factors, or of each value of one."
-    if len(factors) == 1:
-        mean = summary.groupby(factors[0])['mean'].mean()
+    if len(factors := result.strongest()) == 1:
+        mean = result.marginal(factors[0])
         ax.barh(mean.index.astype(str), mean); ax.set(xlabel='macro F1 on validation', title=factors[0], xlim=(max(0, mean.min() - .1), None))
         return
-    grid = summary.pivot_table(index=factors[0], columns=factors[1], values='mean')
+    grid = result.summary().pivot_table(index=factors[0], columns=factors[1], values='mean')
     fig.colorbar(ax.imshow(grid, cmap='viridis', aspect='auto'), ax=ax)
     ax.set(xticks=range(grid.shape[1]), yticks=range(grid.shape[0]), xlabel=factors[1], ylabel=factors[0], yticklabels=grid.index)
     ax.set_xticklabels(grid.columns, rotation=20)
@@ -133,7 +133,7 @@ def plot(self:StudyResult) -> Figure:
     (time,size),(learning,pair) = fig.subplots(2, 2)
     _plot_costs((time, size), summary, self.factors)
     _plot_curves(learning, self, summary)
-    _plot_interaction(fig, pair, summary, self.strongest())
+    _plot_interaction(fig, pair, self)
     if len(summary) <= 12: fig.legend(*time.get_legend_handles_labels(), loc='outside upper center', ncols=3, frameon=False, fontsize=8)
     return fig
 
@@ -141,9 +141,9 @@ def plot(self:StudyResult) -> Figure:
 def write(self:StudyResult, out:str|Path):
     "Write `study.csv` and `study.png`."
     with write_whole(Path(out)/'study.csv') as tmp: self.trials.to_csv(tmp, index=False)
-    with write_whole(Path(out)/'study.png') as tmp: self.plot().savefig(tmp, dpi=110)
+    save_figure(self.plot(), Path(out)/'study.png')
 
-# %% ../nbs/23_study.ipynb #3a8ec886
+# %% ../nbs/23_study.ipynb #02c81c31
 def _result(study, factors:list) -> StudyResult:
     "What is known so far."
     trials = [t for t in study.get_trials() if t.intermediate_values and t.state.is_finished() and t.state.name != 'FAIL']
@@ -179,8 +179,8 @@ def study(
     "Compare values of a recipe's fields fairly."
     vary,out = parse_vary(vary) if isinstance(vary, str) else vary,Path(out)
     limit = parse_budget(budget, '--budget') if budget else {}
-    base = replace(prepare_recipe(recipe, quick, **fields | ({} if epochs is None else dict(epochs=epochs))), checkpoint_every=0, ensemble='none')
-    recipes = [override(base, **o) for o in ({n: c[n] for n in vary} for c in _combinations(vary, 1))]
+    base = prepare_recipe(recipe, quick, **fields | dict(checkpoint_every=0, ensemble='none') | ({} if epochs is None else dict(epochs=epochs)))
+    for o in itertools.product(*vary.values()): override(base, **dict(zip(vary, o))) # refuses what cannot be
     table = recipe_table(base, source, seed, pattern)
     if quick: table = few_pictures(table, seed)
     _same_study(out, dict(vary=vary, recipe=asdict(base), seeds=seeds, prune=prune, seed=seed, pictures=len(table)))

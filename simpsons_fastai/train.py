@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['write_report', 'few_pictures', 'prepare_recipe', 'recipe_table', 'recipe_learner', 'train']
 
-# %% ../nbs/19_train.ipynb #e1e88ee0
+# %% ../nbs/19_train.ipynb #9d82ec5b
 from fastai.vision.all import *
 from safetensors.torch import load_file
 from .bundle import restate_bundle
-from .core import SimpsonsError, write_json, write_whole
+from .core import SimpsonsError, save_figure, write_json, write_whole
 from .data import as_table, simpsons_dls
 from .ensemble import choose, ship_run
 from .evaluate import evaluate_table, labelled, plot_confusion, plot_top_losses
@@ -22,10 +22,7 @@ from .ship import parity_of
 from .speed import Compile, ProgressiveResize
 from .tags import tag_dls, tag_learner, tag_table
 
-# %% ../nbs/19_train.ipynb #c583beb6
-def _save_figure(fig, path:Path):
-    with write_whole(path) as tmp: fig.savefig(tmp, dpi=110)
-
+# %% ../nbs/19_train.ipynb #6983aa5b
 def write_report(
     run:Run,
     predictor, # of the run's bundle
@@ -38,12 +35,12 @@ def write_report(
     last = list(evs)[-1]
     report = dict(split=last, **evs[last].scores, splits={s: ev.scores for s,ev in evs.items()}, training=training)
     with write_whole(run.path/'answers.csv') as tmp: pd.concat([ev.table.assign(split=s) for s,ev in evs.items()]).to_csv(tmp, index=False)
-    _save_figure(plot_confusion(evs[last]), run.path/'confusion.png')
-    _save_figure(plot_top_losses(evs[last]), run.path/'top_losses.png')
+    save_figure(plot_confusion(evs[last]), run.path/'confusion.png')
+    save_figure(plot_top_losses(evs[last]), run.path/'top_losses.png')
     write_json(run.path/'report.json', report)
     return report
 
-# %% ../nbs/19_train.ipynb #37137daf
+# %% ../nbs/19_train.ipynb #864e2dd4
 def few_pictures(table:pd.DataFrame, seed:int) -> pd.DataFrame:
     "At most `QUICK_PICTURES` of every class, or ten times as many in all of a table of tags."
     by,times = (['split', 'label'], 1) if 'label' in table else (['split'], 10)
@@ -116,7 +113,7 @@ def _choose_checkpoints(learn, run:Run, which:str, best_epoch:int):
 
 def _finish(run:Run, learn, recipe:Recipe, training:dict):
     "Curves, bundle and report."
-    _save_figure(plot_history(run.history), run.path/'curves.png')
+    save_figure(plot_history(run.history), run.path/'curves.png')
     if recipe.ensemble != 'none': _choose_checkpoints(learn, run, recipe.ensemble, training['best_epoch'])
     predictor = Predictor(ship_run(run), precision='float32' if recipe.speed == 'off' else 'auto', device=learn.dls.device.type)
     write_report(run, predictor, learn.dls.table, training)

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['parse_budget', 'suggest', 'ReportTrial', 'Tuning', 'fit_trial', 'tune']
 
-# %% ../nbs/22_tune.ipynb #67a7a6d8
+# %% ../nbs/22_tune.ipynb #82a74898
 import contextlib, io, re
 from dataclasses import dataclass, replace
 from fastai.vision.all import *
 from matplotlib.figure import Figure
 import optuna
-from .core import SimpsonsError, write_whole
+from .core import SimpsonsError, save_figure, write_whole
 from .recipes import Recipe
 from .run import RunRecorder
 from .fit import fit_recipe
@@ -49,7 +49,7 @@ class ReportTrial(Callback):
             self.hopeless = True
             raise CancelFitException
 
-# %% ../nbs/22_tune.ipynb #4ea21afa
+# %% ../nbs/22_tune.ipynb #f3a1e0c8
 @dataclass
 class Tuning:
     "What a search found."
@@ -73,7 +73,7 @@ class Tuning:
     ):
         "Write `tuning.csv` and `tuning.png`."
         with write_whole(Path(folder)/'tuning.csv') as tmp: self.trials.to_csv(tmp, index=False)
-        with write_whole(Path(folder)/'tuning.png') as tmp: self.plot().savefig(tmp, dpi=110)
+        save_figure(self.plot(), Path(folder)/'tuning.png')
 
 def _row(trial) -> dict:
     return dict(trial=trial.number, **trial.params, f1_score=max(trial.intermediate_values.values(), default=np.nan), state=trial.state.name, seconds=round(trial.duration.total_seconds(), 1))
