@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'MAX_PIXELS', 'TTA', 'is_image_name', 'to_rgb', 'PictureError', 'open_image', 'check_image',
-           'check_images', 'Preprocess', 'views']
+           'check_images', 'Preprocess', 'views', 'Limits', 'check_upload']
 
-# %% ../nbs/01_images.ipynb #d3e73353
+# %% ../nbs/01_images.ipynb #59fd1b5f
 import io, os, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict
+from functools import partial
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -162,3 +163,28 @@ def views(
     if tta not in TTA: raise SimpsonsError(f'there is no test-time augmentation {tta!r}: use {", ".join(TTA)}')
     at = lambda step: (np.arange(size) + step*max(1, size//16)).clip(0, size - 1)
     return [(at(down), at(right)[::-1] if mirror else at(right)) for mirror,down,right in TTA[tta]]
+
+# %% ../nbs/01_images.ipynb #ec211508
+@dataclass(frozen=True)
+class Limits:
+    "What is taken of people one does not know."
+    body:int=20_000_000 # bytes at once
+    files:int=16 # pictures at once
+    pixels:int=25_000_000 # a picture
+
+_UPLOADS = 'JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM'
+_MAX_SCANS = 100
+
+def check_upload(
+    data:bytes, # a file's content
+    limits:Limits=Limits(),
+):
+    "Raise `PictureError` for what should not be decoded."
+    no = partial(PictureError, 'the picture')
+    if not data: raise no('empty file (0 bytes)')
+    try:
+        with Image.open(io.BytesIO(data), formats=_UPLOADS) as im: (w, h),kind = im.size,im.format
+    except Image.DecompressionBombError: raise no(f'too many pixels (over {limits.pixels:,})') from None
+    except Exception: raise no('not a picture') from None
+    if w*h > limits.pixels: raise no(f'too many pixels ({w}×{h}, over {limits.pixels:,})')
+    if kind in ('JPEG', 'MPO') and data.count(b'\xff\xda') > _MAX_SCANS: raise no(f'more than {_MAX_SCANS} passes in one JPEG')
