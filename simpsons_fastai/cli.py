@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['app', 'mini', 'train', 'recipes', 'evaluate', 'predict', 'ensemble', 'compare', 'download', 'submit', 'study',
-           'report', 'calibrate', 'clean', 'add_head', 'summary', 'bundle', 'demo', 'main']
+           'report', 'calibrate', 'clean', 'add_head', 'summary', 'bundle', 'demo', 'serve', 'main']
 
-# %% ../nbs/30_cli.ipynb #da46e972
+# %% ../nbs/30_cli.ipynb #95ecc50d
 import inspect, json, warnings
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
@@ -18,6 +17,17 @@ from .recipes import FIELDS, RECIPES, field_type
 # %% ../nbs/30_cli.ipynb #a7db09c3
 app = typer.Typer(help='A folder of pictures becomes a trained, measured and served classifier.', add_completion=False, no_args_is_help=True,
                   pretty_exceptions_enable=False, context_settings=dict(help_option_names=['-h', '--help']))
+
+# %% ../nbs/30_cli.ipynb #999587f7
+_Data = Annotated[Path, typer.Argument(help='as for train')]
+_Bundle = Annotated[Path, typer.Argument(help="a bundle's or a run's folder")]
+_Pattern = Annotated[Optional[str], typer.Option(help="regular expression whose first group is the label in a file's name")]
+_NumWorkers = Annotated[Optional[int], typer.Option(help='threads that decode')]
+_Device = Annotated[Optional[str], typer.Option(help='cpu, cuda, ...; a GPU where there is one')]
+_Runtime = Annotated[str, typer.Option(help='auto, openvino, onnxruntime or torch')]
+_Precision = Annotated[str, typer.Option(help='float32, int8 where the bundle has it, or auto')]
+_Tta = Annotated[Optional[str], typer.Option(help="views of a picture that are averaged: none, flip or shifts; the bundle's unless told")]
+_NEWEST = "a bundle's or a run's folder, or demo; the newest run's unless told, or the one that comes with the package"
 
 # %% ../nbs/30_cli.ipynb #1a04eb31
 @app.command()
@@ -31,7 +41,7 @@ def mini(
     springfield_mini(path, n, seed)
     print(f'{n} pictures of ten townsfolk in {path}')
 
-# %% ../nbs/30_cli.ipynb #1b1cd8f3
+# %% ../nbs/30_cli.ipynb #ec00b900
 def _field_option(f) -> inspect.Parameter:
     "A recipe's field as an option; None leaves the recipe's value."
     kind = field_type(f.name)
@@ -60,10 +70,10 @@ def train(
     quick:Annotated[bool, typer.Option('--quick', help='few small pictures and two epochs, to see that every step works')]=False,
     tune:Annotated[Optional[str], typer.Option(help='search learning rate, weight decay, smoothing and dropout on validation first: a number of trials, as 20, or a time, as 10m or 2h')]=None,
     seed:Annotated[int, typer.Option(help='of the split, the weights and all chance in training')]=42,
-    pattern:Annotated[Optional[str], typer.Option(help="regular expression whose first group is the label in a file's name")]=None,
-    num_workers:Annotated[Optional[int], typer.Option(help='threads that decode')]=None,
+    pattern:_Pattern=None,
+    num_workers:_NumWorkers=None,
     cache:Annotated[str, typer.Option(help="'auto' keeps squeezed pictures in ~/.cache, 'off' decodes them anew every epoch")]='auto',
-    device:Annotated[Optional[str], typer.Option(help='cpu, cuda, ...; a GPU where there is one')]=None,
+    device:_Device=None,
     **fields
 ):
     "Train on DATA and leave a run: bundle, report, plots."
@@ -85,7 +95,7 @@ def recipes():
     for o in RECIPES.values():
         print(f"{o.name}: {o.task}\n    {o.arch}, {o.size or 'its own'} px, {o.epochs} epochs, weights {o.weights}, augmentation {o.aug}\n    theirs: {o.source}\n    needs: {o.needs}")
 
-# %% ../nbs/30_cli.ipynb #a3edaf44
+# %% ../nbs/30_cli.ipynb #9e8c6aee
 def _part(table, split:str|None, tags:dict=None):
     "The labelled rows of a split; the test part unless told, or all where there is none."
     from simpsons_fastai.evaluate import labelled
@@ -100,10 +110,10 @@ def _say_classes(classes:dict):
 
 @app.command()
 def evaluate(
-    bundle:Annotated[Path, typer.Argument(help="a bundle's or a run's folder")],
-    data:Annotated[Path, typer.Argument(help='as for train')],
+    bundle:_Bundle,
+    data:_Data,
     split:Annotated[Optional[str], typer.Option(help='train, valid, test or all; the test part unless told, or all where there is none')]=None,
-    pattern:Annotated[Optional[str], typer.Option(help="regular expression whose first group is the label in a file's name")]=None,
+    pattern:_Pattern=None,
     out:Annotated[Optional[Path], typer.Option(help='write the scores there as JSON, too')]=None,
 ):
     "Score BUNDLE on DATA."
@@ -124,7 +134,7 @@ def evaluate(
         print(f"{column}: macro F1 {o['macro_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
         _say_classes(o['per_class'])
 
-# %% ../nbs/30_cli.ipynb #cfa6b218
+# %% ../nbs/30_cli.ipynb #29305673
 def _files(paths) -> list:
     "The pictures named, and those in the folders named."
     from simpsons_fastai.images import is_image_name
@@ -132,34 +142,37 @@ def _files(paths) -> list:
     if not files: raise SimpsonsError(f'there is no picture in {", ".join(map(str, paths))}: name pictures, or folders that hold some')
     return files
 
-def _line(predictor, file:Path, answer) -> dict:
-    "What is printed for a file: its answer, or why it has none."
-    if hasattr(answer, 'reason'): return dict(path=str(file), error=answer.reason)
-    if predictor.tags: return dict(path=str(file), tags={column: dict(label=o.label, confidence=round(o.confidence, 6)) for column,o in answer.items()})
-    top = [dict(label=label, confidence=round(p, 6)) for label,p in predictor.top(answer).items()]
-    return dict(path=str(file), label=answer.label, confidence=top[0]['confidence'], top=top)
+def _local(bundle:Path, files:list, bs:int, runtime:str, precision:str, tta:str|None): # yields a row a file
+    from simpsons_fastai.predictor import Predictor
+    predictor = Predictor(bundle, runtime, precision, tta=tta)
+    yield from map(predictor.row, predictor.predict_many(files, bs, errors='give'))
+
+def _remote(url:str, files:list): # yields a row a file
+    from simpsons_fastai.client import ask_many
+    for row in ask_many(url, files): yield {k: v for k,v in row.items() if k != 'name' and v is not None}
 
 @app.command()
 def predict(
-    bundle:Annotated[Path, typer.Argument(help="a bundle's or a run's folder, or demo: the one that comes with the package")],
-    images:Annotated[list[Path], typer.Argument(help='pictures, or folders of pictures')],
+    what:Annotated[list[Path], typer.Argument(metavar='[BUNDLE] IMAGE', help="a bundle's or a run's folder, or demo: the one that comes with the package; then pictures, or folders of pictures. With --url no bundle")],
+    url:Annotated[Optional[str], typer.Option(help='a service that answers, as http://127.0.0.1:8081; its key is in SIMPSONS_API_KEY')]=None,
     bs:Annotated[int, typer.Option(help='pictures a batch')]=16,
-    runtime:Annotated[str, typer.Option(help='auto, openvino, onnxruntime or torch')]='auto',
-    precision:Annotated[str, typer.Option(help="float32, int8 where the bundle has it, or auto")]='auto',
-    tta:Annotated[Optional[str], typer.Option(help="views of a picture that are averaged: none, flip or shifts; the bundle's unless told")]=None,
+    runtime:_Runtime='auto',
+    precision:_Precision='auto',
+    tta:_Tta=None,
 ):
     "Name what is in each IMAGE: a JSON line a picture."
-    from simpsons_fastai.bundle import load_bundle
-    facts,files = load_bundle(bundle),_files(images)
-    from simpsons_fastai.predictor import Predictor
+    if url: rows = _remote(url, files := _files(what))
+    else:
+        from simpsons_fastai.bundle import load_bundle
+        if len(what) < 2: raise SimpsonsError(f'{what[0]} is named alone: name a bundle and then pictures, or pictures and a service with --url')
+        rows = _local(load_bundle(what[0]), files := _files(what[1:]), bs, runtime, precision, tta)
     bad = 0
-    predictor = Predictor(facts, runtime, precision, tta=tta)
-    for row in map(partial(_line, predictor), files, predictor.predict_many(files, bs, errors='give')):
+    for file,row in zip(files, rows):
         bad += 'error' in row
-        print(json.dumps(row, ensure_ascii=False), flush=True)
+        print(json.dumps(dict(path=str(file)) | row, ensure_ascii=False), flush=True)
     if bad: raise typer.Exit(1)
 
-# %% ../nbs/30_cli.ipynb #a868ba24
+# %% ../nbs/30_cli.ipynb #7ea6c41c
 @app.command()
 def ensemble(
     members:Annotated[list[Path], typer.Argument(help='folders of bundles or runs, two or more')],
@@ -196,7 +209,7 @@ def download(
 
 @app.command()
 def submit(
-    bundle:Annotated[Path, typer.Argument(help="a bundle's or a run's folder")],
+    bundle:_Bundle,
     test_dir:Annotated[Path, typer.Argument(help='the folder of test pictures, or the unpacked Journey archive')],
     out:Annotated[Path, typer.Option('--out', '-o', help='the file to write')]=Path('submission.csv'),
     sample:Annotated[Optional[Path], typer.Option(help='a sample submission to check against; sample_submission.csv beside the pictures unless told')]=None,
@@ -205,11 +218,11 @@ def submit(
     from simpsons_fastai.submit import submit as _submit
     print(f'the submission lies in {_submit(bundle, test_dir, out, sample)}')
 
-# %% ../nbs/30_cli.ipynb #c0de9fa0
+# %% ../nbs/30_cli.ipynb #764dacda
 @app.command()
 @_with_fields
 def study(
-    data:Annotated[Path, typer.Argument(help='as for train')],
+    data:_Data,
     vary:Annotated[Optional[str], typer.Option(help='what to compare: arch=resnet18,resnet10t,opt=adamw,sgd')]=None,
     preset:Annotated[Optional[str], typer.Option(help='a ready study instead: augmentation, architecture or optimisation')]=None,
     out:Annotated[Optional[Path], typer.Option('--out', '-o', help="the study's folder; studies/<preset> unless told. One that holds this study is gone on with")]=None,
@@ -219,9 +232,9 @@ def study(
     prune:Annotated[bool, typer.Option(help='end hopeless trials early')]=True,
     quick:Annotated[bool, typer.Option('--quick', help='few small pictures and two epochs')]=False,
     seed:Annotated[int, typer.Option(help='of the split')]=42,
-    pattern:Annotated[Optional[str], typer.Option(help="regular expression whose first group is the label in a file's name")]=None,
-    num_workers:Annotated[Optional[int], typer.Option(help='threads that decode')]=None,
-    device:Annotated[Optional[str], typer.Option(help='cpu, cuda, ...; a GPU where there is one')]=None,
+    pattern:_Pattern=None,
+    num_workers:_NumWorkers=None,
+    device:_Device=None,
     **fields
 ):
     "Compare values of a recipe's fields on DATA: one table and one page of plots."
@@ -261,7 +274,7 @@ def calibrate(
 
 @app.command()
 def clean(
-    data:Annotated[Path, typer.Argument(help='as for train')],
+    data:_Data,
     out:Annotated[Path, typer.Option('--out', '-o', help='the new table')]=Path('cleaned.csv'),
     page:Annotated[Optional[Path], typer.Option(help='the page to tick; beside the table unless told')]=None,
     folds:Annotated[int, typer.Option(help='networks that look for wrong labels; 0 leaves the labels alone')]=3,
@@ -269,7 +282,7 @@ def clean(
     arch:Annotated[Optional[str], typer.Option(help='their network, a timm name')]=None,
     size:Annotated[Optional[int], typer.Option(help='their pictures, pixels a side')]=None,
     drop_label_errors:Annotated[bool, typer.Option('--drop-label-errors', help='leave out training pictures whose label is suspected')]=False,
-    pattern:Annotated[Optional[str], typer.Option(help="regular expression whose first group is the label in a file's name")]=None,
+    pattern:_Pattern=None,
 ):
     "Find unreadable files, copies, leaks and likely label errors in DATA: a new table, and a page where you decide. No file is changed."
     from simpsons_fastai.clean import clean as _clean, gallery
@@ -277,7 +290,7 @@ def clean(
     table = _clean(data, out, folds, drop_label_errors=drop_label_errors, pattern=pattern, **asked)
     print(f'look through it in {gallery(table, page or table.with_suffix(".html"))}; then: simpsons train {table}')
 
-# %% ../nbs/30_cli.ipynb #0a14989c
+# %% ../nbs/30_cli.ipynb #1e3118bf
 @app.command()
 def add_head(
     run:Annotated[Path, typer.Argument(help="a run of the recipe tags, or one of its bundles")],
@@ -296,7 +309,7 @@ def add_head(
 
 @app.command()
 def summary(
-    bundle:Annotated[Path, typer.Argument(help="a bundle's or a run's folder")],
+    bundle:_Bundle,
 ):
     "Print what BUNDLE's network consists of."
     from simpsons_fastai.bundle import load_bundle
@@ -304,7 +317,7 @@ def summary(
     from simpsons_fastai.tags import summary as _summary
     print(_summary(facts))
 
-# %% ../nbs/30_cli.ipynb #f5640afc
+# %% ../nbs/30_cli.ipynb #7655a845
 @app.command()
 def bundle(
     run:Annotated[Path, typer.Argument(help="a run's folder")],
@@ -318,12 +331,30 @@ def bundle(
 
 @app.command(name='app')
 def demo(
-    model:Annotated[Optional[str], typer.Option(help="a bundle's or a run's folder, or demo; the newest run's unless told, or the one that comes with the package")]=None,
+    model:Annotated[Optional[str], typer.Option(help=_NEWEST)]=None,
     port:Annotated[Optional[int], typer.Option(help='the first free one from 7860 unless told')]=None,
 ):
     "Open the demo in a browser, on 127.0.0.1."
     from simpsons_fastai.gradio_app import run_app
     run_app(model, port)
+
+@app.command()
+def serve(
+    bundle:Annotated[Optional[Path], typer.Argument(help=_NEWEST)]=None,
+    host:Annotated[str, typer.Option(help='the address to listen at; other machines are let in with a key only')]='127.0.0.1',
+    port:Annotated[int, typer.Option(min=0, max=65535, help='0 for any free one')]=8081,
+    insecure:Annotated[bool, typer.Option('--insecure', help='let other machines in without a key')]=False,
+    runtime:_Runtime='auto',
+    precision:_Precision='auto',
+    device:_Device=None,
+    num_workers:_NumWorkers=None,
+    tta:_Tta=None,
+):
+    "Answer pictures over HTTP until stopped; the key that clients must give is in SIMPSONS_API_KEY."
+    from simpsons_fastai.bundle import newest_bundle
+    from simpsons_fastai.service import serve as _serve
+    print(f'model: {bundle or newest_bundle()}', flush=True)
+    _serve(bundle or newest_bundle(), host, port, insecure=insecure, runtime=runtime, precision=precision, device=device, n_workers=num_workers, tta=tta)
 
 # %% ../nbs/30_cli.ipynb #afff7100
 def main():
