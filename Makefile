@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINI := data/mini
 
-.PHONY: env train test app readme notebooks bench bench-long demo-model browser check-export check-clean check-readme check-notebooks
+.PHONY: env train test app readme notebooks bench bench-long load hostile demo-model browser check-export check-clean check-readme check-notebooks
 env: $(VENV)/.installed
 $(VENV)/.installed: settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'simpsons_fastai needs Python 3.11 or newer: make PYTHON=python3.11'; exit 1; }
@@ -66,6 +66,12 @@ bench-long: env
 	$(BIN)/python benchmarks/inference.py --n 2000
 	$(BIN)/python benchmarks/inference.py --case small --n 2000 --memory
 	$(BIN)/python benchmarks/time_to_f1.py $(DATA)
+
+# the service under load, against predict_many on the same pictures; and under 5,000 hostile uploads. ARGS='--json FILE' keeps the figures
+load: env
+	$(BIN)/python benchmarks/service.py --seconds 60 $(ARGS)
+hostile: env
+	$(BIN)/python benchmarks/hostile.py --n 5000 $(ARGS)
 
 # the model that comes with the package, from DATA and drawings for a second opinion: 15 minutes on 2 cores
 demo-model: env

@@ -81,7 +81,7 @@ def fit_temperature(
     logits = _logits(logits)
     return float(np.exp(minimize_scalar(lambda t: cross_entropy(logits, targets, np.exp(t)), bounds=np.log([.05, 20]), method='bounded').x))
 
-# %% ../nbs/24_calibrate.ipynb #f9fc2061
+# %% ../nbs/24_calibrate.ipynb #bdf9dd8b
 def view_logits(
     predictor:Predictor, # of one label a picture
     pictures, # what `Predictor.predict` takes
@@ -89,14 +89,11 @@ def view_logits(
     errors:str='raise', # or 'give': a broken picture has nan
 ) -> np.ndarray: # float32 (n, views, classes)
     "The logits of every view of pictures, before any temperature."
-    size,broken,pictures = predictor.bundle.preprocess.size,[],list(pictures)
-    blank = np.zeros((size, size, 3), np.uint8)
-    def batches():
-        for batch in predictor._decoded(iter(pictures), bs, errors == 'give'):
-            broken.extend(isinstance(o, PictureError) for o in batch)
-            yield predictor._seen(np.stack([blank if isinstance(o, PictureError) else o for o in batch]))
-    parts = list(track(predictor.network.stream(batches()), 'batches answered:', total=-(-len(pictures)//bs)))
-    res = np.concatenate([np.empty((0, len(predictor.vocab)), np.float32), *parts]).reshape(len(pictures), len(predictor.views), len(predictor.vocab))
+    pictures,broken,parts = list(pictures),[],[np.empty((0, len(predictor.vocab)), np.float32)]
+    for batch,logits in track(predictor._streamed(pictures, bs, errors == 'give'), 'batches answered:', total=-(-len(pictures)//bs)):
+        broken += [isinstance(o, PictureError) for o in batch]
+        parts.append(logits)
+    res = np.concatenate(parts).reshape(len(pictures), len(predictor.views), len(predictor.vocab))
     res[np.array(broken, bool)] = np.nan
     return res
 

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'MAX_PIXELS', 'TTA', 'is_image_name', 'to_rgb', 'PictureError', 'open_image', 'check_image',
-           'check_images', 'Preprocess', 'views']
+           'check_images', 'Preprocess', 'views', 'Limits', 'check_upload']
 
-# %% ../nbs/01_images.ipynb #d3e73353
+# %% ../nbs/01_images.ipynb #633d7e5b
 import io, os, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict
+from functools import partial
 from pathlib import Path
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from .core import SimpsonsError, track
 
 # %% ../nbs/01_images.ipynb #07f3b1c4
@@ -23,20 +24,23 @@ def is_image_name(path:str|Path) -> bool:
     path = Path(path)
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.')
 
-# %% ../nbs/01_images.ipynb #8c5d7f05
+# %% ../nbs/01_images.ipynb #6b0ec6c4
 def _to_8bit(im:Image.Image) -> Image.Image:
     "Scale 16-bit, 32-bit and float greys to 0..255."
-    a = np.asarray(im, dtype=np.float32)
+    a = np.array(im, np.float32)
     top = 65535 if im.mode.startswith('I;16') or 255 < a.max() <= 65535 else max(float(a.max()), 1.) if a.max() > 255 or a.max() <= 1 else 255
-    return Image.fromarray((a.clip(0, top)*(255/top)).round().astype(np.uint8))
+    a.clip(0, top, out=a)
+    a *= 255/top
+    return Image.fromarray(a.round(out=a).astype(np.uint8))
 
 def to_rgb(im:Image.Image) -> Image.Image:
     "`im` turned upright by its EXIF tag, as 8-bit RGB, transparency laid on white."
-    try: im = ImageOps.exif_transpose(im)
+    try:
+        if im.getexif().get(ExifTags.Base.Orientation, 1) != 1: im = ImageOps.exif_transpose(im)
     except Exception: pass  # a damaged EXIF block does not make a picture bad
     if im.mode[0] in 'IF': im = _to_8bit(im)
     if im.has_transparency_data:
-        im = im.convert('RGBA')
+        im = im if im.mode == 'RGBA' else im.convert('RGBA')
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     return im.convert('RGB')
 
@@ -162,3 +166,30 @@ def views(
     if tta not in TTA: raise SimpsonsError(f'there is no test-time augmentation {tta!r}: use {", ".join(TTA)}')
     at = lambda step: (np.arange(size) + step*max(1, size//16)).clip(0, size - 1)
     return [(at(down), at(right)[::-1] if mirror else at(right)) for mirror,down,right in TTA[tta]]
+
+# %% ../nbs/01_images.ipynb #7b87c9d7
+@dataclass(frozen=True)
+class Limits:
+    "What is taken of people one does not know."
+    body:int=20_000_000 # bytes at once
+    files:int=16 # pictures at once
+    pixels:int=10_000_000 # a picture; eight times as many in a JPEG
+
+_UPLOADS = 'JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM'
+_MAX_SCANS = 100
+
+def check_upload(
+    data:bytes, # a file's content
+    limits:Limits=Limits(),
+) -> int: # how many pixels it takes to decode
+    "Raise `PictureError` for what should not be decoded."
+    no = partial(PictureError, 'the picture')
+    if not data: raise no('empty file (0 bytes)')
+    try:
+        with Image.open(io.BytesIO(data), formats=_UPLOADS) as im: (w, h),jpeg = im.size,im.format in ('JPEG', 'MPO')
+    except Image.DecompressionBombError: raise no('too many pixels') from None
+    except Exception: raise no('not a picture') from None
+    share = 8 if jpeg else 1
+    if w*h > limits.pixels*share: raise no(f'too many pixels ({w}×{h}, over {limits.pixels*share:,})')
+    if jpeg and data.count(b'\xff\xda') > _MAX_SCANS: raise no(f'more than {_MAX_SCANS} passes in one JPEG')
+    return w*h//share

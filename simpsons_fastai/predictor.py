@@ -6,10 +6,10 @@
 __all__ = ['RUNTIMES', 'Prediction', 'TagPredictions', 'softmax', 'ONNXRuntime', 'OpenVINO', 'Torch', 'choose_runtime',
            'Predictor']
 
-# %% ../nbs/13_predictor.ipynb #74b24749
+# %% ../nbs/13_predictor.ipynb #e8ecae3a
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import islice
 from typing import NamedTuple
@@ -42,7 +42,7 @@ def softmax(
     e = np.exp(z - z.max(1, keepdims=True))
     return e/e.sum(1, keepdims=True)
 
-# %% ../nbs/13_predictor.ipynb #3fca5222
+# %% ../nbs/13_predictor.ipynb #dd3b4dc2
 def _onnx(bundle:Bundle, precision:str) -> bytes:
     "The bundle's ONNX file for a precision."
     if precision == 'int8' and not bundle.has('model.int8.onnx'):
@@ -60,8 +60,10 @@ class ONNXRuntime:
 
     def __call__(self, pixels:np.ndarray) -> np.ndarray: return self.session.run(None, {'pixels': pixels})[0]
     def stream(self, batches): return map(self, batches)
+    @property
+    def lanes(self) -> list: return [self]
 
-# %% ../nbs/13_predictor.ipynb #cf2fa939
+# %% ../nbs/13_predictor.ipynb #05b6895a
 class OpenVINO:
     "The network run by OpenVINO on the CPU."
     def __init__(self, bundle:Bundle, precision:str, device:str|None, threads:int):
@@ -79,11 +81,15 @@ class OpenVINO:
     def one(self): return self._compile('LATENCY').create_infer_request()
 
     @cached_property
-    def several(self) -> list:
-        compiled = self._compile('THROUGHPUT')
-        return [compiled.create_infer_request() for _ in range(compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))]
+    def compiled(self): return self._compile('THROUGHPUT')
+    def _requests(self) -> list: return [self.compiled.create_infer_request() for _ in range(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))]
+    @cached_property
+    def several(self) -> list: return self._requests()
 
-    def __call__(self, pixels:np.ndarray) -> np.ndarray: return self.one.infer({0: pixels}, share_inputs=True)[0].copy()
+    def __call__(self, pixels:np.ndarray) -> np.ndarray: return self._infer(self.one, pixels)
+    def _infer(self, request, pixels:np.ndarray) -> np.ndarray: return request.infer({0: pixels}, share_inputs=True)[0].copy()
+    @property
+    def lanes(self) -> list: return [partial(self._infer, o) for o in self._requests()]
 
     def stream(self, batches):
         free,busy = deque(self.several),deque()
@@ -101,7 +107,7 @@ class OpenVINO:
         finally: # a stream that was left in the middle
             while busy: oldest()
 
-# %% ../nbs/13_predictor.ipynb #028e5ef3
+# %% ../nbs/13_predictor.ipynb #42bc9bf2
 class Torch:
     "The network run by torch, on a GPU where there is one."
     def __init__(self, bundle:Bundle, precision:str, device:str|None, threads:int):
@@ -119,6 +125,8 @@ class Torch:
         with self.torch.inference_mode(), self.torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return self.net(self.torch.from_numpy(pixels).to(self.device)).float().cpu().numpy()
     def stream(self, batches): return map(self, batches)
+    @property
+    def lanes(self) -> list: return [self]
 
 # %% ../nbs/13_predictor.ipynb #c6c3285f
 RUNTIMES = {'openvino': OpenVINO, 'onnxruntime': ONNXRuntime, 'torch': Torch}
@@ -142,7 +150,7 @@ def choose_runtime(
     if found := next((o for o in wanted if find_spec(o)), None): return found
     raise SimpsonsError(f"no runtime is installed ({', '.join(wanted)}): pip install 'simpsons_fastai[predict]', or [fast-cpu] for OpenVINO")
 
-# %% ../nbs/13_predictor.ipynb #78cf781c
+# %% ../nbs/13_predictor.ipynb #6f7ec250
 class Predictor:
     "Names what is in a picture."
     def __init__(self,
@@ -184,11 +192,18 @@ class Predictor:
         columns = [[label(vocab, p) for p in self._probs(part, self.bundle.temperature)] for vocab,part in zip(self.tags.values(), parts)]
         return [TagPredictions(zip(self.tags, o)) for o in zip(*columns)]
 
+    def answer(self,
+        pixels:np.ndarray, # uint8 (n, size, size, 3), pictures squeezed by the bundle's `preprocess`
+        lane=None, # one of `network.lanes`; the network itself unless told
+    ) -> list: # a `Prediction` a picture
+        "Name what is in squeezed pictures."
+        return self._answers((lane or self.network)(self._seen(pixels)))
+
     def predict(self,
         image, # path, bytes, file object, Pillow image, or array (H, W, 3)
     ) -> Prediction: # `TagPredictions` of a tag model
         "Name what is in one picture."
-        return self._answers(self.network(self._seen(self.bundle.preprocess.pixels(image, self.pool)[None])))[0]
+        return self.answer(self.bundle.preprocess.pixels(image, self.pool)[None])[0]
 
     def top(self, answer, k:int=5) -> dict:
         "The `k` likeliest labels of an answer and their probabilities, the likeliest first; of a tag model's, one 'column: value' a column."
@@ -201,6 +216,16 @@ class Predictor:
         "Is the answer less sure than the bundle's rejection threshold?"
         threshold = self.bundle.rejection_threshold
         return not self.tags and threshold is not None and answer.confidence < threshold
+
+    def row(self,
+        answer, # of this predictor, or a `PictureError`
+        k:int=5, # labels in `top`
+    ) -> dict: # label, confidence, refused and top; tags of a tag model; error of a picture that cannot be used
+        "An answer as JSON holds it."
+        sure = lambda label, p: dict(label=label, confidence=round(float(p), 6))
+        if isinstance(answer, PictureError): return dict(error=answer.reason)
+        if self.tags: return dict(tags={column: sure(o.label, o.confidence) for column,o in answer.items()})
+        return dict(**sure(answer.label, answer.confidence), refused=self.refuses(answer), top=[sure(*o) for o in self.top(answer, k).items()])
 
     def _decoded(self, images, bs:int, give:bool):
         "Lists of `bs` pixel arrays, decoded two batches ahead; a `PictureError` for a broken picture if `give`."
@@ -216,17 +241,21 @@ class Predictor:
                 batches.append(submit())
                 yield [o.result() for o in batch]
 
+    def _streamed(self, images, bs:int, give:bool): # yields (what `_decoded` gives, float32 logits of every view)
+        "Batches of pictures and their logits; those of a broken picture are a blank one's."
+        size,waiting = self.bundle.preprocess.size,deque()
+        blank = np.zeros((size, size, 3), np.uint8)
+        def batches():
+            for batch in self._decoded(iter(images), bs, give):
+                waiting.append(batch)
+                yield self._seen(np.stack([blank if isinstance(o, PictureError) else o for o in batch]))
+        for logits in self.network.stream(batches()): yield waiting.popleft(),logits
+
     def predict_many(self,
         images, # an iterable of what `predict` takes
         bs:int=16, # pictures a batch
         errors:str='raise', # or 'give': yield the `PictureError` of a broken picture in its place
     ): # yields a `Prediction` a picture, in order
         "Name what is in many pictures."
-        size,waiting = self.bundle.preprocess.size,deque()
-        blank = np.zeros((size, size, 3), np.uint8)
-        def batches():
-            for batch in self._decoded(iter(images), bs, errors == 'give'):
-                waiting.append(batch)
-                yield self._seen(np.stack([blank if isinstance(o, PictureError) else o for o in batch]))
-        for logits in self.network.stream(batches()):
-            for o,answer in zip(waiting.popleft(), self._answers(logits)): yield o if isinstance(o, PictureError) else answer
+        for batch,logits in self._streamed(images, bs, errors == 'give'):
+            for o,answer in zip(batch, self._answers(logits)): yield o if isinstance(o, PictureError) else answer
