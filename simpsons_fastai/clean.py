@@ -6,7 +6,7 @@
 __all__ = ['SWIFT', 'METHODS', 'find_broken', 'fingerprint', 'near_pairs', 'find_duplicates', 'out_of_fold', 'rank_labels',
            'find_label_errors', 'clean', 'gallery']
 
-# %% ../nbs/26_clean.ipynb #b928e2af
+# %% ../nbs/26_clean.ipynb #657cf28b
 import hashlib, html, io, json, os, re, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, redirect_stdout
@@ -17,10 +17,9 @@ from PIL import Image
 from fastai.vision.all import set_seed
 from .core import SimpsonsError, n_threads, track, write_whole
 from .data import as_table, usable
-from .images import PictureError, open_image
+from .images import PictureError, jpeg_uri, open_image, scaled
 from .learner import tta_preds
 from .fit import fit_recipe
-from .report import jpeg_uri, scaled
 from .train import prepare_recipe, recipe_learner
 
 # %% ../nbs/26_clean.ipynb #39ce43a0

@@ -218,7 +218,7 @@ def submit(
     from simpsons_fastai.submit import submit as _submit
     print(f'the submission lies in {_submit(bundle, test_dir, out, sample)}')
 
-# %% ../nbs/30_cli.ipynb #764dacda
+# %% ../nbs/30_cli.ipynb #e927bf35
 @app.command()
 @_with_fields
 def study(
@@ -278,6 +278,7 @@ def clean(
     out:Annotated[Path, typer.Option('--out', '-o', help='the new table')]=Path('cleaned.csv'),
     page:Annotated[Optional[Path], typer.Option(help='the page to tick; beside the table unless told')]=None,
     folds:Annotated[int, typer.Option(help='networks that look for wrong labels; 0 leaves the labels alone')]=3,
+    recipe:Annotated[Optional[str], typer.Option(help='how they are trained, as frames for small pictures; a swift ResNet-18 unless told')]=None,
     epochs:Annotated[Optional[int], typer.Option(help='of each of them')]=None,
     arch:Annotated[Optional[str], typer.Option(help='their network, a timm name')]=None,
     size:Annotated[Optional[int], typer.Option(help='their pictures, pixels a side')]=None,
@@ -286,7 +287,7 @@ def clean(
 ):
     "Find unreadable files, copies, leaks and likely label errors in DATA: a new table, and a page where you decide. No file is changed."
     from simpsons_fastai.clean import clean as _clean, gallery
-    asked = {k: v for k,v in dict(epochs=epochs, arch=arch, size=size).items() if v is not None}
+    asked = {k: v for k,v in dict(recipe=recipe, epochs=epochs, arch=arch, size=size).items() if v is not None}
     table = _clean(data, out, folds, drop_label_errors=drop_label_errors, pattern=pattern, **asked)
     print(f'look through it in {gallery(table, page or table.with_suffix(".html"))}; then: simpsons train {table}')
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'MAX_PIXELS', 'TTA', 'is_image_name', 'to_rgb', 'PictureError', 'open_image', 'check_image',
-           'check_images', 'Preprocess', 'views', 'Limits', 'check_upload']
+           'check_images', 'Preprocess', 'views', 'scaled', 'data_uri', 'jpeg_uri', 'Limits', 'check_upload']
 
-# %% ../nbs/01_images.ipynb #633d7e5b
-import io, os, warnings
+# %% ../nbs/01_images.ipynb #b7db5a6f
+import base64, io, os, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict
 from functools import partial
@@ -166,6 +166,25 @@ def views(
     if tta not in TTA: raise SimpsonsError(f'there is no test-time augmentation {tta!r}: use {", ".join(TTA)}')
     at = lambda step: (np.arange(size) + step*max(1, size//16)).clip(0, size - 1)
     return [(at(down), at(right)[::-1] if mirror else at(right)) for mirror,down,right in TTA[tta]]
+
+# %% ../nbs/01_images.ipynb #78f15e6c
+def scaled(
+    im:Image.Image,
+    side:int, # pixels of the longer side; a small picture keeps its pixels as squares
+) -> Image.Image:
+    "A picture made larger or smaller."
+    scale = side/max(im.size)
+    return im.resize([max(1, round(o*scale)) for o in im.size], Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST)
+
+def data_uri(data:bytes, kind:str) -> str:
+    "Content as an address, for pages; `kind` as 'image/png'."
+    return f'data:{kind};base64,{base64.b64encode(data).decode()}'
+
+def jpeg_uri(im:Image.Image) -> str:
+    "A picture as an address."
+    out = io.BytesIO()
+    im.save(out, 'JPEG', quality=82)
+    return data_uri(out.getvalue(), 'image/jpeg')
 
 # %% ../nbs/01_images.ipynb #7b87c9d7
 @dataclass(frozen=True)
