@@ -1,6 +1,6 @@
 """What the shipped model knows, passed on: fine-tuned to few full-size drawings against the same network from scratch, 5-fold.
 
-python benchmarks/transfer.py FAMILY [--size 48] [--epochs 20] [--lr 4e-3] [--json FILE]"""
+python benchmarks/transfer.py FAMILY [--size 28] [--epochs 30] [--lr 2e-3] [--json FILE]"""
 import argparse, contextlib, io, time
 from pathlib import Path
 import numpy as np
@@ -15,7 +15,7 @@ from simpsons_fastai.train import prepare_recipe, recipe_learner
 
 def _fold(table, held_out, weights:str, seed:int, **fields) -> dict: # label by path
     "Train on the other folds; the answers to the one held out."
-    recipe = prepare_recipe('frames', weights=weights, freeze_epochs=3, bs=16, schedule='one_cycle' if weights == 'none' else 'fine_tune', head='linear', ema=.98, **fields)
+    recipe = prepare_recipe('frames', weights=weights, bs=16, schedule='one_cycle', head='linear', ema=.98, **fields)
     split = np.where(np.isin(range(len(table)), held_out), 'valid', 'train')
     set_seed(seed)
     with contextlib.redirect_stdout(io.StringIO()): learn = recipe_learner(recipe, table.assign(split=split), seed)
@@ -42,7 +42,7 @@ def measure(family:Path, seed:int, **fields) -> dict:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('family', type=Path)
-    for name,default in dict(size=48, epochs=20, lr=4e-3, seed=42).items(): parser.add_argument(f'--{name}', type=type(default), default=default)
+    for name,default in dict(size=28, epochs=30, lr=2e-3, seed=42).items(): parser.add_argument(f'--{name}', type=type(default), default=default)
     parser.add_argument('--json', type=Path)
     args = parser.parse_args()
     found = measure(args.family, args.seed, size=args.size, epochs=args.epochs, lr=args.lr)

@@ -186,13 +186,13 @@ def jpeg_uri(im:Image.Image) -> str:
     im.save(out, 'JPEG', quality=82)
     return data_uri(out.getvalue(), 'image/jpeg')
 
-# %% ../nbs/01_images.ipynb #7b87c9d7
+# %% ../nbs/01_images.ipynb #b970c13e
 @dataclass(frozen=True)
 class Limits:
     "What is taken of people one does not know."
     body:int=20_000_000 # bytes at once
     files:int=16 # pictures at once
-    pixels:int=10_000_000 # a picture; eight times as many in a JPEG
+    pixels:int=9_000_000 # a picture; eight times as many in a JPEG
 
 _UPLOADS = 'JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM'
 _MAX_SCANS = 100

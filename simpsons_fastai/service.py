@@ -30,12 +30,12 @@ from .core import SimpsonsError
 from .images import Limits, PictureError, check_upload
 from .predictor import Predictor
 
-# %% ../nbs/27_service.ipynb #73a085fa
+# %% ../nbs/27_service.ipynb #076013a5
 @dataclass(frozen=True)
 class ServiceLimits(Limits):
     "What the service takes on; `body`, `files` and `pixels` are of one request."
     parts:int=32 # parts of a form, pictures and others
-    large:int=2_000_000 # pixels; larger pictures are decoded one after the other
+    large:int=1_000_000 # pixels; larger pictures are decoded one after the other
     queue:int=256 # pictures accepted and not yet answered; with more, a request gets 503
     held:int=128_000_000 # bytes of all requests under way; with more, a request gets 503
     connections:int=1000 # at once
@@ -109,7 +109,7 @@ class _Form:
 
 def too_large(limits:ServiceLimits) -> Refusal: return Refusal(413, f'the request is larger than {limits.body:,} bytes: send fewer or smaller pictures')
 
-# %% ../nbs/27_service.ipynb #9f7fa546
+# %% ../nbs/27_service.ipynb #b64eec31
 class _Job:
     "A request's pictures on their way."
     def __init__(self, n:int):
@@ -134,7 +134,7 @@ class Batcher:
     ):
         self.predictor,self.limits,self.seen = predictor,limits,seen
         self.decoded,self.pending = SimpleQueue(),0
-        self.decoders,self.large = ThreadPoolExecutor(predictor.n_workers, 'decode'),ThreadPoolExecutor(1, 'decode large')
+        self.decoders,self.large = (ThreadPoolExecutor(n) for n in (predictor.n_workers, 1))
         lanes = predictor.network.lanes
         self._warm_up(lanes)
         self.lanes = [threading.Thread(target=self._work, args=(o,), daemon=True) for o in lanes]
@@ -555,7 +555,7 @@ class _Server(uvicorn.Server):
 
     def _hang_up(self, sig, frame): self.again = True
 
-# %% ../nbs/27_service.ipynb #bc78be0a
+# %% ../nbs/27_service.ipynb #87afae15
 def _check_host(host:str, key:str|None, insecure:bool):
     "Without a key only this machine is served."
     try: own = host == 'localhost' or ipaddress.ip_address(host).is_loopback
@@ -578,6 +578,7 @@ _MMAP_THRESHOLD,_ARENA_MAX = -3,-8 # glibc's numbers: give large blocks back at 
 def _lean():
     "What a process that only serves does to stay small and quiet."
     warnings.simplefilter('ignore')
+    sys.setswitchinterval(.001) # a request passes through four threads
     logging.getLogger('python_multipart').setLevel(logging.CRITICAL)
     os.environ.setdefault('JPEGMEM', '100M') # libjpeg keeps all of a JPEG of several passes
     try:

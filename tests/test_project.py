@@ -13,7 +13,7 @@ def test_version_is_that_of_settings_ini():
     assert simpsons_fastai.__version__ == ini['DEFAULT']['version']
 
 
-@pytest.mark.parametrize('module', ['predictor', 'gradio_app', 'bundle', 'cli'])
+@pytest.mark.parametrize('module', ['predictor', 'service', 'client', 'gradio_app', 'bundle', 'cli'])
 def test_no_fastai_and_no_torch_at_load_time(module):
     code = f"import sys, simpsons_fastai.{module}; print([o for o in ('torch', 'fastai', 'timm') if o in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
