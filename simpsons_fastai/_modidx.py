@@ -413,7 +413,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'simpsons_fastai/gradio_app.py'),
                                             'simpsons_fastai.gradio_app._uploads_only': ( 'gradio_app.html#_uploads_only',
                                                                                           'simpsons_fastai/gradio_app.py'),
-                                            'simpsons_fastai.gradio_app._uri': ('gradio_app.html#_uri', 'simpsons_fastai/gradio_app.py'),
                                             'simpsons_fastai.gradio_app.ask_all': ( 'gradio_app.html#ask_all',
                                                                                     'simpsons_fastai/gradio_app.py'),
                                             'simpsons_fastai.gradio_app.card': ('gradio_app.html#card', 'simpsons_fastai/gradio_app.py'),

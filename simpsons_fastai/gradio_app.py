@@ -6,8 +6,8 @@
 __all__ = ['LIMITS', 'NOBODY', 'read_upload', 'shown', 'name_it', 'occlusion', 'lit', 'look', 'ask_all', 'table', 'csv_text',
            'gallery', 'card', 'make_demo', 'open_demo', 'run_app', 'main']
 
-# %% ../nbs/29_gradio_app.ipynb #0446c1ca
-import argparse, base64, csv, html, io, os, re, signal, tempfile, warnings
+# %% ../nbs/29_gradio_app.ipynb #d57e6ee0
+import argparse, csv, html, io, os, re, signal, tempfile, warnings
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
 from functools import cache, partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image, ImageEnhance
 from .bundle import Bundle, newest_bundle
 from .core import SimpsonsError, exit_on_error, interactive
-from .images import Limits, PictureError, check_upload, open_image
+from .images import Limits, PictureError, check_upload, jpeg_uri, open_image
 from .predictor import Predictor
 from .springfield import TOWNSFOLK, mini_frame
 
@@ -106,13 +106,7 @@ def lit(
     dark = ImageEnhance.Brightness(ImageEnhance.Color(im).enhance(.2)).enhance(.35)
     return Image.composite(im, dark, Image.fromarray((255*heat).astype(np.uint8)).resize(im.size, Image.Resampling.BICUBIC))
 
-# %% ../nbs/29_gradio_app.ipynb #d2343a42
-def _uri(im:Image.Image) -> str:
-    "A picture as a data address."
-    out = io.BytesIO()
-    im.save(out, 'JPEG', quality=85)
-    return f'data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}'
-
+# %% ../nbs/29_gradio_app.ipynb #bc44e43f
 def _looked_text(label:str, before:float, least:float) -> str:
     "The sentence under the map."
     if least >= before: return f'What speaks for {label}: no single part. Its confidence, {before:.2f}, does not fall whatever part is covered.'
@@ -130,7 +124,7 @@ def look(
         answer,heat,least = occlusion(predictor, data, column)
     except PictureError as e: raise _sentence(e)
     label = f'{column}: {answer.label}' if column else answer.label
-    image = Img(src=_uri(lit(open_image(data, enough=480), heat)), alt=f'The picture, lit where the network looked for {label}')
+    image = Img(src=jpeg_uri(lit(open_image(data, enough=480), heat)), alt=f'The picture, lit where the network looked for {label}')
     return to_xml(Figure(image, Figcaption(_looked_text(label, answer.confidence, least)), cls='looked'))
 
 # %% ../nbs/29_gradio_app.ipynb #912d36d8
@@ -179,7 +173,7 @@ def csv_text(
     csv.writer(out).writerows(map(_no_formula, o) for o in rows)
     return out.getvalue()
 
-# %% ../nbs/29_gradio_app.ipynb #909359ed
+# %% ../nbs/29_gradio_app.ipynb #989cfd48
 def _said(predictor:Predictor, answer) -> list:
     "An answer in a few words, as elements."
     percent = lambda o: f'{o.label} {o.confidence:.0%}'
@@ -192,7 +186,7 @@ def _picture(name:str, data:bytes, answer, side:int=320):
     if isinstance(answer, PictureError): return Div('✕', cls='blank', aria_hidden='true')
     im = open_image(data, enough=side)
     im.thumbnail((side, side))
-    return Img(src=_uri(im), alt=name)
+    return Img(src=jpeg_uri(im), alt=name)
 
 def gallery(
     predictor:Predictor,
