@@ -294,7 +294,7 @@ def _set_state(learn, kept:dict, own:dict={}):
         if k in kept['remembered']: _remind(o, kept['remembered'][k], own.get(o, ()))
     set_random_states(learn.dls, kept['now'])
 
-# %% ../nbs/10a_resume.ipynb #a8c53e15
+# %% ../nbs/10a_resume.ipynb #594aac4d
 def _size(path) -> int:
     try: return os.stat(path).st_size
     except OSError: return -1
@@ -310,7 +310,7 @@ def data_table(
     table = vars(dls).get('table')
     if table is None: data = pd.DataFrame(_item_rows(dls), columns=['path', 'label', 'split'])
     else:
-        label = table.label if 'label' in table else table.drop(columns=['path', 'split']).astype(str).agg(' '.join, axis=1)
+        label = table.label if 'label' in table else table.drop(columns=['path', 'split']).fillna('').astype(str).agg(' '.join, axis=1)
         data = pd.DataFrame(dict(path=table.path, label=label, split=table.split)).astype(object).where(lambda t: t.notna(), '').astype(str)
     return data.assign(bytes=[_size(o) for o in data.path])
 

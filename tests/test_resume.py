@@ -106,8 +106,8 @@ def test_these_tests_can_fail(whole):
 
 # kill -9, and on
 
-MOMENTS = ['fit:1', 'step:4', 'batch:9', 'valid:2', 'saving:1', 'fitted:1', 'done:1', 'fit:2', 'train:12', 'valid batch:4', 'report:1', 'half a file:3', 'flush:6', 'rename:2', 'removing:1']
-RARE = ['train:1', 'validated:1', 'epoch:1', 'step:17', 'trained:2', 'epoch:2', 'batch:20', 'fitted:2', 'half a file:1', 'a file:4', 'flush:1', 'flush:9', 'renamed:3']
+MOMENTS = ['step:4', 'batch:9', 'valid:2', 'saving:1', 'done:1', 'fit:2', 'train:12', 'valid batch:4', 'report:1', 'half a file:3', 'flush:6', 'rename:2', 'removing:1']
+RARE = ['fit:1', 'train:1', 'fitted:1', 'validated:1', 'epoch:1', 'step:17', 'trained:2', 'epoch:2', 'batch:20', 'fitted:2', 'half a file:1', 'a file:4', 'flush:1', 'flush:9', 'renamed:3']
 
 @pytest.mark.parametrize('moment', [*MOMENTS, *rarely(*RARE)])
 def test_killed_at_any_moment_it_ends_the_same(start, whole, tmp_path, moment):
@@ -152,7 +152,7 @@ WAYS = dict(average=dict(recipe='journey', epochs=2, ema=.9, schedule='fine_tune
             plateau=dict(recipe='journey', epochs=2, schedule='plateau', **SMALL), progressive=dict(recipe='journey', epochs=3, progressive=True, opt='sgd', **SMALL | dict(size=64)),
             tags=dict(recipe='tags', quick=True, arch='test_resnet', columns='glasses, hair', missing=.2))
 
-@pytest.mark.parametrize('way, moments', [('average', ['renamed:14', 'report:1']), ('plateau', ['renamed:15']), *rarely(*((k, ['renamed:5', 'renamed:16', 'report:1']) for k in WAYS))])
+@pytest.mark.parametrize('way, moments', [('average', ['renamed:14', 'report:1']), *rarely(*((k, ['renamed:5', 'renamed:16', 'report:1']) for k in WAYS))])
 def test_train_goes_on(start, tmp_path, way, moments):
     "Killed at a checkpoint, and again before the report."
     args = dict(fields=WAYS[way], minutes=0.)
@@ -163,26 +163,21 @@ def test_train_goes_on(start, tmp_path, way, moments):
     assert 'goes on from' in said and ended == final(whole) and ended['report'] and not any(o.startswith('resume') for o in ended['left']), said
 
 
-def test_a_full_disk_at_the_report_costs_nothing_but_the_report(start, tmp_path, disk):
+def test_a_report_that_is_broken_off_costs_nothing_but_the_report(start, tmp_path, disk):
+    "By SIGTERM, and then by a full disk."
     args = dict(fields=WAYS['frames'] | dict(epochs=1))
     whole = start(tmp_path/'whole', **args)
     assert whole.wait() == 0, whole.said
-    disk('48m')
-    out = tmp_path/'disk/run'
+    out = disk('48m')
+    t = start(out, hold=['report:1'], **args).at().signal(signal.SIGTERM)
+    assert t.wait() == 143 and t.said.splitlines()[-1] == f'simpsons: stopped: go on with `simpsons train --resume {out}`', t.said
     t = start(out, hold=['report:1'], **args).at()
-    fill(tmp_path/'disk')
+    fill(out)
     assert t.go().wait() == 2, t.said
     assert f'simpsons: {out} cannot be written to (No space left on device): mend that, then go on with `simpsons train --resume {out}`' in t.said.splitlines() and 'Traceback' not in t.said
-    (tmp_path/'disk/filler').unlink()
+    (out/'filler').unlink()
     ended, said = go_on(start, out, **args)
     assert 'fit 1 goes on from its end' in said and ended == final(whole), said
-
-
-def test_asked_to_stop_at_the_report_it_says_how_to_go_on(start, tmp_path):
-    args = dict(fields=WAYS['frames'] | dict(epochs=1))
-    t = start(tmp_path/'run', hold=['report:1'], **args).at().signal(signal.SIGTERM)
-    assert t.wait() == 143 and t.said.splitlines()[-1] == f'simpsons: stopped: go on with `simpsons train --resume {tmp_path/"run"}`', t.said
-    assert 'fit 1 goes on from its end' in go_on(start, tmp_path/'run', **args)[1]
 
 
 def test_tensorboard_is_written_on_or_said_to_be_missing(start, tmp_path):
@@ -201,9 +196,9 @@ def test_tensorboard_is_written_on_or_said_to_be_missing(start, tmp_path):
     assert steps('f1_score') == steps('valid_loss') and len(set(steps('f1_score'))) == 3
 
 
-def test_the_command_line_goes_on(mini, server, tmp_path):
+def test_the_command_line_goes_on(data, server, tmp_path):
     "Killed by kill -9, gone on with by `--resume`: the history, the weights and the scores of the run that nothing happened to."
-    asked = ['train', mini, '--arch', 'test_resnet', '--size', '48', '--epochs', '3', '--bs', '16', '--weights', 'none', '--minutes', '0']
+    asked = ['train', data, '--arch', 'test_resnet', '--size', '48', '--epochs', '2', '--bs', '16', '--weights', 'none', '--minutes', '0']
     done = simpsons(*asked, '--out', tmp_path/'whole')
     assert done.returncode == 0, done.stderr
     out = tmp_path/'run'
@@ -215,12 +210,10 @@ def test_the_command_line_goes_on(mini, server, tmp_path):
     assert state() == dict(run='running', whole='finished')
     p.kill(); p.wait()
     assert state()['run'].startswith('interrupted at epoch ')
-    refused = simpsons('train', '--resume', out, '--lr', '.5')
-    assert refused.returncode == 2 and f'{out} was trained with lr 0.008, not 0.5' in refused.stderr and 'Traceback' not in refused.stderr
     done = simpsons('train', '--resume', out)
     assert done.returncode == 0 and 'goes on from' in done.stdout, done.stdout + done.stderr
     history = lambda name: [o.rsplit(',', 1)[0] for o in (tmp_path/name/'history.csv').read_text().splitlines()] # the seconds are the last column
-    assert history('run') == history('whole') and len(history('run')) == 4 and history('run')[0].endswith(',lr')
+    assert history('run') == history('whole') and len(history('run')) == 3 and history('run')[0].endswith(',lr')
     for name in ('best', 'last'): assert (out/f'checkpoints/{name}.safetensors').read_bytes() == (tmp_path/f'whole/checkpoints/{name}.safetensors').read_bytes()
     scores = lambda name: json.loads((tmp_path/name/'report.json').read_text())['per_class']
     assert scores('run') == scores('whole')
