@@ -6,7 +6,7 @@
 its start and one at each epoch's end (the ten minutes of the default interval do not pass). The figure is the time of the whole fit with saving over that
 of the fit before it without, less 1; a first pair is not counted. Real epochs are longer than these, so real shares are smaller.
 """
-import argparse, json, statistics, tempfile, time, warnings
+import argparse, json, shutil, statistics, tempfile, time, warnings
 from pathlib import Path
 
 warnings.filterwarnings('ignore')
@@ -28,7 +28,7 @@ def seconds(learn, epochs, cbs):
 def measure(data, folder, arch, size, bs, n, rounds, epochs=2):
     "Pairs of (without, with), and the megabytes of a checkpoint."
     table = split_table(as_table(data or springfield_mini(folder/f'mini-{size}', n=n)), seed=42)
-    if data: table = table.groupby('split', group_keys=False).apply(lambda g: g.sample(min(len(g), n), random_state=1)).reset_index(drop=True)
+    table = table.sample(min(len(table), n), random_state=1).reset_index(drop=True)
     learn = simpsons_learner(simpsons_dls(table, size, bs, arch=arch, check=False), arch, 'none', verbose=False)
     pairs = []
     for i in range(rounds + 1):

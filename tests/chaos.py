@@ -5,7 +5,7 @@
 Every process is killed after a random time, up to what a whole training takes. Printed is a row for each kind of training: how many were ended, how often
 they were killed, where the next process went on, and how many ended other than the whole one. It ends with status 1 where one did, or could not go on.
 """
-import argparse, json, random, re, shutil, sys, tempfile, time
+import argparse, json, random, re, shutil, signal, sys, tempfile, time
 from collections import Counter
 from pathlib import Path
 from test_resume import KINDS, WAYS, Server, Training, final
@@ -26,12 +26,11 @@ def survive(server, out:Path, rng, seconds:float, kills:int, **args) -> tuple:
         t = Training(server, out, **args)
         end = time.monotonic() + rng.uniform(0, seconds)
         while killed < kills and time.monotonic() < end and not t.ended(): time.sleep(.002)
-        if killed >= kills or t.ended():
-            t.status = t.wait()
-            places[where(t.said)] += killed > 0
-            return killed,places,t
-        t.kill(); killed += 1
-        places[where(t.said)] += killed > 1
+        if killed < kills and not t.ended(): t.signal(signal.SIGKILL)
+        t.status = t.wait()
+        if killed: places[where(t.said)] += 1
+        if t.status != -signal.SIGKILL: return killed,places,t
+        killed += 1
 
 def run_kind(server, folder:Path, data:Path, name:str, args:dict, kills:int, rng) -> dict:
     "Trainings of one kind, until they were killed often enough."

@@ -157,7 +157,8 @@ def whole_way(a, hold):
     train._finish = lambda *args: (hold('report'), finish(*args))
     begun = (Path(a.out)/'config.json').exists()
     if not begun: shutil.rmtree(a.out, ignore_errors=True) # killed before there was anything to go on with
-    run = train.resume(a.out, a.force) if begun else train.train(a.data, a.out, cache='off', minutes=a.minutes, **a.fields)
+    if resume.is_finished(a.out): run = Run(a.out) # killed after all was done
+    else: run = train.resume(a.out, a.force) if begun else train.train(a.data, a.out, cache='off', minutes=a.minutes, **a.fields)
     scores = {s: {k: v for k,v in o.items() if 'seconds' not in k and 'per_second' not in k} for s,o in run.report['splits'].items()}
     weights = {o.name: digest(load_file(o)) for o in (run.path/'checkpoints').glob('*.safetensors')}
     write_json(run.path/'final.json', dict(weights=weights, history=run.history.drop(columns='seconds').to_csv(index=False), report=scores,
