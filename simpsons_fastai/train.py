@@ -162,15 +162,15 @@ def train(
         write_config(run, learn.dls, environment(learn.dls, seed), recipe=recipe.name, **{k: getattr(recipe, k) for k in FIELDS}, **options)
         return _carry_out(run, learn, recipe, options)
 
-# %% ../nbs/19_train.ipynb #9f1b2824
+# %% ../nbs/19_train.ipynb #b26a62d9
 def _asked_for(run:Run, asked:dict, force:bool) -> dict:
     "The options of a run; others are refused, unless they are forced."
     options = run.config['options']
     if 'minutes' not in options: raise SimpsonsError(f'{run.path} was trained by a version that keeps nothing to go on with: train anew in another folder')
-    other = {k: v for k,v in asked.items() if v is not None and v != options[k]}
+    other = {k: v for k,v in asked.items() if v is not None and v != options.get(k)}
     if other and not force:
         k,v = next(iter(other.items()))
-        raise SimpsonsError(f'{run.path} was trained with {k} {options[k]}, not {v}: leave that out, train in another folder, or add --force')
+        raise SimpsonsError(f'{run.path} was trained with {k} {options.get(k)}, not {v}: leave that out, train in another folder, or add --force')
     return options | other
 
 def _table_of(run:Run) -> pd.DataFrame:
