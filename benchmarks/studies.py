@@ -20,7 +20,7 @@ def main():
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for name in [args.only] if args.only else STUDIES:
-        found = study(few(args.data), STUDIES[name], args.out/name, epochs=args.epochs, seeds=args.seeds, budget=args.budget, fields=dict(ema=.98))
+        found = study(few(args.data), STUDIES[name], args.out/name, epochs=args.epochs, seeds=args.seeds, budget=args.budget, prune=False, fields=dict(ema=.98))
         shutil.copy(args.out/name/'study.csv', args.out/f'{name}.csv')
         print(found.summary().round(4).to_string(index=False), flush=True)
 

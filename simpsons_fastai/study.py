@@ -39,7 +39,7 @@ def parse_vary(
         factors[last].append(_value(last, (value if eq else part).strip()))
     return factors
 
-# %% ../nbs/23_study.ipynb #0e7d96e1
+# %% ../nbs/23_study.ipynb #92541aaf
 def _combinations(vary:dict, seeds:int) -> list:
     "Every combination with every seed, the first seed's first."
     return [dict(zip(vary, values)) | dict(seed=seed) for seed in range(1, seeds + 1) for values in itertools.product(*vary.values())]
@@ -47,7 +47,7 @@ def _combinations(vary:dict, seeds:int) -> list:
 def _open_study(out:Path, epochs:int, prune:bool):
     "The study in a folder, new or as it was left."
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, epochs//3), reduction_factor=2) if prune else optuna.pruners.NopPruner()
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, epochs//2), reduction_factor=2) if prune else optuna.pruners.NopPruner()
     return optuna.create_study(storage=f'sqlite:///{out/"study.db"}', study_name='study', load_if_exists=True, direction='maximize', pruner=pruner)
 
 def _enqueue(study, combinations:list):
