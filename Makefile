@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINI := data/mini
 
-.PHONY: env train test app readme notebooks bench bench-long load hostile demo-model browser check-export check-clean check-readme check-notebooks
+.PHONY: env train test chaos app readme notebooks bench bench-long load hostile demo-model browser check-export check-clean check-readme check-notebooks
 env: $(VENV)/.installed
 $(VENV)/.installed: settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'simpsons_fastai needs Python 3.11 or newer: make PYTHON=python3.11'; exit 1; }
@@ -23,6 +23,11 @@ app: env
 
 test: env browser check-export check-clean check-readme check-notebooks
 	$(BIN)/python -m pytest
+
+# trainings that are killed and starved in every way we know, and at 100 random moments more
+chaos: env
+	$(BIN)/python -m pytest -m chaos tests/test_resume.py
+	$(BIN)/python tests/chaos.py --kills 100
 
 # nbdev_export leaves no difference
 check-export: env
@@ -61,11 +66,12 @@ bench: env
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/inference.py --n 96
 
-# a folder of 2,000 pictures, streams of 2,000 and 20,000, and the time to a score on DATA
+# a folder of 2,000 pictures, streams of 2,000 and 20,000, the time to a score on DATA, and what saving costs
 bench-long: env
 	$(BIN)/python benchmarks/inference.py --n 2000
 	$(BIN)/python benchmarks/inference.py --case small --n 2000 --memory
 	$(BIN)/python benchmarks/time_to_f1.py $(DATA)
+	$(BIN)/python benchmarks/resume.py
 
 # the service under load, against predict_many on the same pictures; and under 5,000 hostile uploads. ARGS='--json FILE' keeps the figures
 load: env

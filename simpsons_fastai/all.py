@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/31_all.ipynb #2c02e9f6
+# %% ../nbs/31_all.ipynb #c860643a
 from fastai.vision.all import *
 from .core import *
 from .images import *
@@ -18,6 +18,7 @@ from .models import *
 from .speed import *
 from .learner import *
 from .run import *
+from .resume import Resumable, environment, fingerprint, list_runs
 from .evaluate import *
 from .bundle import *
 from .predictor import *

@@ -51,7 +51,7 @@ class LabelSmoothing(Callback):
     def after_train(self): self._set(0.)
     def after_cancel_train(self): self._set(0.)
 
-# %% ../nbs/16_fit.ipynb #ed9ac6dd
+# %% ../nbs/16_fit.ipynb #8edd65b5
 class WeightsEMA(Callback):
     "Validate, keep and ship an exponential moving average of the weights (Polyak and Juditsky, 1992)."
     order,run_valid = RunRecorder.order - 1,False
@@ -70,6 +70,10 @@ class WeightsEMA(Callback):
     def before_train(self):
         if self.trained is not None: self.model.load_state_dict(self.trained)
         self.trained = None
+    def state_dict(self) -> dict: return dict(ema=self.ema.module.state_dict(), trained=self.trained, step=self.step)
+    def load_state_dict(self, state:dict):
+        self.ema.module.load_state_dict(state['ema'])
+        self.trained,self.step = state['trained'],state['step']
 
 # %% ../nbs/16_fit.ipynb #eba75955
 def _weighted(counts:Tensor): return CrossEntropyLossFlat(weight=counts.sum()/(len(counts)*counts))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Run', 'free_path', 'new_run', 'data_summary', 'versions', 'write_config', 'save_weights', 'RunRecorder', 'load_best',
-           'plot_history']
+           'TensorBoardLines', 'plot_history']
 
 # %% ../nbs/10_run.ipynb #5eec2d0a
 import platform
@@ -76,7 +76,7 @@ def new_run(
     except OSError as e: raise SimpsonsError(f'{path} cannot be made ({e.strerror}): give a folder with --out where you may write') from None
     return Run(path)
 
-# %% ../nbs/10_run.ipynb #05e7738b
+# %% ../nbs/10_run.ipynb #9204b0f5
 def _tag_summary(dls) -> dict:
     columns = {c: {s: {v: int(n) for v,n in g[c].value_counts().items()} for s,g in dls.table.groupby('split')} for c in dls.tags}
     return dict(columns=len(dls.tags), pictures={s: int(n) for s,n in dls.table.split.value_counts().items()}, left_out=len(dls.broken), per_tag=columns)
@@ -92,13 +92,18 @@ def versions() -> dict:
     "Of what the result depends on."
     return dict(simpsons_fastai=simpsons_fastai.__version__, python=platform.python_version(), torch=torch.__version__, fastai=fastai.__version__, timm=timm.__version__)
 
-def write_config(run:Run, dls, **options):
-    "Write `config.json`, `table.csv` and `broken.csv`."
-    tags = getattr(dls, 'tags', None)
-    write_json(run.path/'config.json', dict(created=iso_now(), vocab=flat_vocab(tags) if tags else list(dls.vocab), tags=tags, options=options, data=data_summary(dls),
-                                            preprocess=asdict(preprocess_of(dls)), versions=versions()))
+def write_config(
+    run:Run,
+    dls,
+    environment:dict=None, # what else the result depends on, see `resume.environment`
+    **options # what was asked
+):
+    "Write `table.csv`, `broken.csv` and `config.json`."
     for name in ('table', 'broken'):
         with write_whole(run.path/f'{name}.csv') as t: getattr(dls, name).to_csv(t, index=False)
+    tags = getattr(dls, 'tags', None)
+    write_json(run.path/'config.json', dict(created=iso_now(), vocab=flat_vocab(tags) if tags else list(dls.vocab), tags=tags, options=options, data=data_summary(dls),
+                                            preprocess=asdict(preprocess_of(dls)), versions=versions(), environment=environment))
 
 # %% ../nbs/10_run.ipynb #b5f52c28
 def save_weights(model, path:str|Path):
@@ -143,6 +148,33 @@ class RunRecorder(Callback):
 def load_best(run:Run, model):
     "Put the best epoch's weights into `model`."
     model.load_state_dict(load_file(run.best))
+
+# %% ../nbs/10_run.ipynb #29601302
+class TensorBoardLines(Callback):
+    "Write the loss and the learning rate of every step, and the scores of every epoch, for TensorBoard."
+    order,only_watches = RunRecorder.order + 1,True
+    def __init__(self,
+        folder:str|Path, # of the event files
+    ):
+        from torch.utils.tensorboard import SummaryWriter # tensorboard is an extra
+        self.new_writer,self.folder,self.writer,self.step = SummaryWriter,str(folder),None,0
+    def _log(self, values:dict):
+        for k,v in values.items(): self.writer.add_scalar(k, v, self.step)
+    def before_batch(self):
+        if self.writer is None: self.writer = self.new_writer(self.folder, purge_step=self.step + 1)
+    def after_batch(self):
+        if not self.training: return
+        self.step += 1
+        self._log(dict(train_loss=self.smooth_loss, lr=self.opt.hypers[-1]['lr']))
+    def after_epoch(self):
+        if self.writer: self._log({k: v for k,v in zip(self.recorder.metric_names[2:], self.recorder.log[2:]) if k != 'time'})
+    def after_fit(self):
+        if self.writer: self.writer.close()
+        self.writer = None
+    def state_dict(self) -> dict:
+        if self.writer: self.writer.flush() # a training that goes on from here writes what follows
+        return dict(step=self.step)
+    def load_state_dict(self, state:dict): self.step = state['step']
 
 # %% ../nbs/10_run.ipynb #f0c64f5e
 def plot_history(history:pd.DataFrame) -> Figure:

@@ -5,7 +5,7 @@ import pytest
 import simpsons_fastai
 from conftest import ROOT
 
-MODULES = {re.sub(r'^\d+_', '', p.stem): p for p in sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))}
+MODULES = {re.sub(r'^\d+[a-z]?_', '', p.stem): p for p in sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))}
 
 
 def test_version_is_that_of_settings_ini():
