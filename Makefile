@@ -53,8 +53,10 @@ check-readme: env
 	$(call readme_to,build/readme)
 	diff README.md build/readme/README.md
 
+# what notebooks leave in the temporary folder goes with them
 check-notebooks: env
-	$(BIN)/nbdev_test --n-workers 1 --timing
+	rm -rf build/tmp && mkdir -p build/tmp
+	TMPDIR=$(CURDIR)/build/tmp $(BIN)/nbdev_test --n-workers 1 --timing; status=$$?; rm -rf build/tmp; exit $$status
 
 # run every notebook and keep its outputs
 notebooks: env

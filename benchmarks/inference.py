@@ -1,11 +1,12 @@
 """Answering: our predictor beside stock fastai and beside the network alone, in one run.
 
-    python benchmarks/inference.py [--case large] [--n 200] [--memory] [--json FILE]
+    python benchmarks/inference.py [--case large] [--n 200] [--int8] [--memory] [--json FILE]
 
 `large` is ResNeXt-50 32x4d at 224×224 on 480×360 JPEGs, `small` ResNet-18 at 64×64. The network has learnt nothing;
 that changes no time. *Stock* is fastai's `learn.predict`, `get_preds` and `load_learner` with its defaults. *Alone* is the
 same ONNX file run by the runtime on pixels that lie in memory, without decoding: one request at a time for a single
-picture, the runtime's throughput setting for a folder. `--memory` runs 2,000 and 20,000 pictures in processes of their own (stock 2,000, without worker processes).
+picture, the runtime's throughput setting for a folder. `--int8` measures the bundle's 8-bit network instead (its speed; what it
+loses is `simpsons bundle --int8`'s to say). `--memory` runs 2,000 and 20,000 pictures in processes of their own (stock 2,000, without worker processes).
 """
 import argparse, json, platform, statistics, subprocess, sys, tempfile, time, warnings
 from itertools import cycle, islice
@@ -15,10 +16,11 @@ warnings.filterwarnings('ignore')
 import numpy as np
 import torch
 from fastai.vision.all import *
-from simpsons_fastai.bundle import save_bundle
+from simpsons_fastai.bundle import load_bundle, restate_bundle, save_bundle
 from simpsons_fastai.data import simpsons_dls
 from simpsons_fastai.learner import simpsons_learner
 from simpsons_fastai.predictor import RUNTIMES, Predictor
+from simpsons_fastai.ship import _write_int8
 from simpsons_fastai.springfield import springfield_mini
 
 CASES = dict(small=dict(arch='resnet18', size=64), large=dict(arch='resnext50_32x4d', size=224))
@@ -55,9 +57,9 @@ def materials(arch, size, folder):
     return sorted(str(p) for p in mini.rglob('*.jpg')), load_learner(folder/'export.pkl'), save_bundle(ours, folder/'bundle')
 
 
-def alone(runtime, bundle, size, bs):
+def alone(runtime, precision, bundle, size, bs):
     "The network alone: (one picture at a time, a stream), functions of a number of pictures to pictures a second."
-    network = RUNTIMES[runtime](bundle, 'auto', None, torch.get_num_threads())
+    network = RUNTIMES[runtime](bundle, precision, None, torch.get_num_threads())
     pixels = lambda n: np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
     x, batch = pixels(1), pixels(bs)
     return lambda n: rate(network, [x]*n), lambda n: n/seconds(lambda: [None for _ in network.stream([batch]*(n//bs))])
@@ -101,13 +103,17 @@ def show(name, res):
           (f", ours over alone {res['ours']/res['alone']:.2f}" if 'alone' in res else ''), flush=True)
 
 
-def measure(name, runtime, n, bs, with_memory):
+def measure(name, runtime, n, bs, int8, with_memory):
     case = CASES[name]
     with tempfile.TemporaryDirectory() as d:
         files, stock, bundle = materials(case['arch'], case['size'], Path(d))
-        predictor = Predictor(bundle, runtime)
+        if int8:
+            plain = load_bundle(bundle)
+            bundle = restate_bundle(plain, {'model.int8.onnx': lambda path: _write_int8(plain, files[:64], path)}, Path(d)/'bundle8')
+        precision = 'int8' if int8 else 'auto'
+        predictor = Predictor(bundle, runtime, precision)
         print(f"{name}: {case['arch']}, {case['size']}×{case['size']}, {predictor.runtime}, {predictor.precision}")
-        one, many = alone(predictor.runtime, predictor.bundle, case['size'], bs)
+        one, many = alone(predictor.runtime, precision, predictor.bundle, case['size'], bs)
         res = dict(case=case, runtime=predictor.runtime, precision=predictor.precision)
         res['single'] = single(predictor, stock, one, files, n//4); show('one picture', res['single'])
         res['folder'] = folder(predictor, stock, many, files, n, bs); show('folder', res['folder'])
@@ -124,11 +130,12 @@ def main():
     parser.add_argument('--runtime', default='auto', choices=['auto', *RUNTIMES], help='auto unless told')
     parser.add_argument('--n', type=int, default=200, help='pictures of the folder')
     parser.add_argument('--bs', type=int, default=8, help='pictures a batch')
+    parser.add_argument('--int8', action='store_true', help='the 8-bit network')
     parser.add_argument('--memory', action='store_true', help='measure the memory of long streams, too')
     parser.add_argument('--json', help='write the figures there')
     args = parser.parse_args()
     print(f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch {torch.__version__}")
-    res = measure(args.case, args.runtime, args.n, args.bs, args.memory)
+    res = measure(args.case, args.runtime, args.n, args.bs, args.int8, args.memory)
     if args.json: Path(args.json).write_text(json.dumps(res, indent=2))
 
 

@@ -70,7 +70,7 @@ def _go_on(ctx, run:Path, force:bool):
     from simpsons_fastai.train import resume
     return resume(run, force, **given)
 
-# %% ../nbs/30_cli.ipynb #6f60fb48
+# %% ../nbs/30_cli.ipynb #3b1b06a6
 @app.command()
 @_with_fields
 def train(
@@ -103,9 +103,8 @@ def train(
         if out: free_path(out)
         tuned = _tune(data, recipe, tune, fields=fields, **common)
         recipe,fields = tuned.recipe,{k: v for k,v in fields.items() if k not in tuned.trials}
-    run = _train(data, out, recipe, minutes=minutes, nan=nan, tensorboard=tensorboard, **common, **fields)
-    if tune: tuned.save(run.path)
-    _say_scores(run)
+        common['begun'] = tuned.save
+    _say_scores(_train(data, out, recipe, minutes=minutes, nan=nan, tensorboard=tensorboard, **common, **fields))
 
 @app.command()
 def recipes():

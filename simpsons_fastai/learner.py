@@ -30,12 +30,12 @@ def adamw(params, lr:float=1e-3, **kwargs) -> OptimWrapper:
     "torch's fused AdamW (Loshchilov and Hutter, arXiv:1711.05101) as a fastai optimiser."
     return OptimWrapper(params, torch.optim.AdamW, **dict(lr=lr, betas=(.9, .99), eps=1e-5, fused=True) | kwargs)
 
-# %% ../nbs/09_learner.ipynb #c1ba858b
+# %% ../nbs/09_learner.ipynb #31adccf0
 def _load(learn, weights, licence:str) -> str:
     "Load what `weights` names into the learner, and say what that was."
     if weights == 'imagenet': return licence
     if weights == 'none': return 'weights: none, trained from scratch'
-    said = load_weights(learn.model, weights)
+    said = load_weights(learn.model, weights, None if hasattr(learn.dls, 'sizes') else learn.dls.vocab)
     learn.freeze()
     return said
 

@@ -6,7 +6,7 @@
 __all__ = ['HEADS', 'TagHeads', 'head_args', 'set_dropout', 'drop_unused', 'build_model', 'Ensemble', 'build_network',
            'FromPixels', 'export_onnx', 'require_imagenet', 'read_weights', 'load_weights']
 
-# %% ../nbs/07_models.ipynb #5416723b
+# %% ../nbs/07_models.ipynb #78272736
 import io, warnings
 from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 import simpsons_fastai.nets # registers our architectures with timm
-from .core import SimpsonsError
+from .core import SimpsonsError, read_json
 
 # %% ../nbs/07_models.ipynb #de1cf056
 HEADS = dict(fastai={}, linear=dict(lin_ftrs=[], ps=.1, concat_pool=False), plain=dict(lin_ftrs=[], ps=.1, concat_pool=False, first_bn=False))
@@ -186,19 +186,37 @@ def read_weights(
     try: return load_file(path)
     except (SafetensorError, OSError) as e: raise SimpsonsError(f'{path} is damaged ({e}): restore it or make it again') from None
 
-# %% ../nbs/07_models.ipynb #c79b02a7
+# %% ../nbs/07_models.ipynb #511e161a
+def _known_labels(path) -> list:
+    "What the outputs of a bundle's network mean; nothing where `path` is no bundle or has several labels a picture."
+    config = Path(path).expanduser()/'config.json'
+    said = read_json(config) if config.is_file() else {}
+    return [] if said.get('tags') else said.get('vocab', [])
+
+def _by_label(model, state:dict, known:list, vocab) -> list:
+    "Put the last layer's rows in the order of `vocab`; a label that is not known keeps the model's own row."
+    name,row = [n for n,m in model[1].named_modules() if isinstance(m, nn.Linear)][-1],{o: i for i,o in enumerate(known)}
+    for k,own in model.state_dict().items():
+        if k.startswith(f'1.{name}.') and k in state and state[k].shape == (len(known), *own.shape[1:]):
+            state[k] = torch.stack([state[k][row[o]] if o in row else own[i] for i,o in enumerate(vocab)])
+    return [o for o in vocab if o in row]
+
 def load_weights(
     model:nn.Sequential, # a network from `build_model`, changed in place
     path:str|Path, # as `read_weights` takes it
+    vocab=None, # what the model's outputs mean, compared with what those of a bundle meant
 ) -> str: # a line that says what was loaded
     "Load the body, and the head where it fits, from a file of weights."
     state, own = read_weights(path), model.state_dict()
     if not any(k in own for k in state): state = {f'0.model.{k}': v for k,v in state.items()}
+    known = _known_labels(path) if vocab else []
+    same = _by_label(model, state, known, vocab) if known else []
     fits = {k: v for k,v in state.items() if k in own and own[k].shape == v.shape}
     body, head = ([k for k in own if k.startswith(o)] for o in ('0.', '1.'))
     if lacking := [k for k in body if k not in fits]:
         raise SimpsonsError(f'{path} does not fit this architecture: {len(lacking)} of {len(body)} tensors of the body are missing or of another shape, '
                             f'the first is {lacking[0]}; give weights of the same arch')
-    with_head = all(k in fits for k in head)
+    with_head = all(k in fits for k in head) and (not known or bool(same))
     model.load_state_dict(fits if with_head else {k: fits[k] for k in body}, strict=False)
-    return f"weights from {path}: body{' and head' if with_head else ', with a new head'}"
+    some = f', which knows {len(same)} of the {len(vocab)} labels' if same and len(same) < len(vocab) else ''
+    return f"weights from {path}: body{f' and head{some}' if with_head else ', with a new head'}"

@@ -43,7 +43,7 @@ def parity_of(
     exact = Predictor(predictor.bundle, predictor.runtime if predictor.precision != 'int8' else 'auto', 'float32', predictor.device)
     return {predictor.precision: compare(predictor, exact, _some(table, 'valid'))}
 
-# %% ../nbs/17_ship.ipynb #51f412e9
+# %% ../nbs/17_ship.ipynb #3e354273
 def _write_int8(bundle:Bundle, pictures:list, path:Path):
     "Write the bundle's network, quantised."
     from onnxruntime import quantization as q
@@ -52,7 +52,7 @@ def _write_int8(bundle:Bundle, pictures:list, path:Path):
         def get_next(self): return next(({'pixels': bundle.preprocess.pixels(o)[None]} for o in self.todo), None)
     with tempfile.TemporaryDirectory() as d:
         (Path(d)/'model.onnx').write_bytes(bundle.read('model.onnx'))
-        q.quant_pre_process(f'{d}/model.onnx', f'{d}/ready.onnx')
+        q.quant_pre_process(f'{d}/model.onnx', f'{d}/ready.onnx', skip_symbolic_shape=True) # which does not know the pooling of fastai's head
         q.quantize_static(f'{d}/ready.onnx', path, Pictures(), per_channel=True, reduce_range=True,
                           op_types_to_quantize=['Conv', 'Gemm', 'MatMul', 'Add', 'Relu', 'MaxPool'], weight_type=q.QuantType.QInt8, activation_type=q.QuantType.QUInt8)
 

@@ -41,7 +41,7 @@ def write_report(
     write_json(run.path/'report.json', report)
     return report
 
-# %% ../nbs/19_train.ipynb #bdf986b8
+# %% ../nbs/19_train.ipynb #f7f2a191
 def few_pictures(table:pd.DataFrame, seed:int) -> pd.DataFrame:
     "At most `QUICK_PICTURES` of every class, or ten times as many in all of a table of tags."
     by,times = (['split', 'label'], 1) if 'label' in table else (['split'], 10)
@@ -146,6 +146,7 @@ def train(
     minutes:float=10., # between two checkpoints inside an epoch, see `Resumable`
     nan:str='stop', # what to do where the loss is no number: 'stop', or 'skip' the batch
     tensorboard:bool=False, # write event files for TensorBoard, too
+    begun=noop, # called with the run's folder before the training
     **fields # of the recipe, to override
 ) -> Run: # a complete run
     "Train on a source of pictures and leave a complete run."
@@ -160,6 +161,7 @@ def train(
     run = new_run(path)
     with hold_run(path):
         write_config(run, learn.dls, environment(learn.dls, seed), recipe=recipe.name, **{k: getattr(recipe, k) for k in FIELDS}, **options)
+        begun(path)
         return _carry_out(run, learn, recipe, options)
 
 # %% ../nbs/19_train.ipynb #b26a62d9

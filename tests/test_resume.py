@@ -223,6 +223,18 @@ def test_the_command_line_goes_on(data, server, tmp_path):
     assert done.returncode == 0 and done.stdout.count(' finished ') == 2, done.stdout
 
 
+@chaos
+def test_a_tuned_run_keeps_its_trials(data, tmp_path):
+    out = tmp_path/'run'
+    p = subprocess.Popen([sys.executable, '-m', 'simpsons_fastai.cli', 'train', data, '--tune', '2', '--quick', '--arch', 'test_resnet', '--size', '32', '--weights', 'none', '--out', out],
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not (out/'tuning.csv').exists(): assert p.poll() is None, p.stdout.read()
+    p.kill(); p.communicate()
+    kept = (out/'tuning.csv').read_text()
+    done = simpsons('train', '--resume', out)
+    assert done.returncode == 0 and (out/'report.json').exists() and (out/'tuning.csv').read_text() == kept and len(kept.splitlines()) == 3, done.stderr
+
+
 def test_what_is_done_is_not_done_again(start, tmp_path):
     start(tmp_path/'run', hold=['step:12'], minutes=0.).at().settle().kill()
     again = start(tmp_path/'run', hold=['train:1'], minutes=0.).at()
