@@ -178,7 +178,7 @@ class AllScores(Callback):
         if not self.training and not self.n_kept: self.learn.yb = () # the recorder leaves such a batch out
     def after_validate(self): _put_together(self.recorder._valid_mets)
 
-# %% ../nbs/16a_distributed.ipynb #a9de0b5c
+# %% ../nbs/16a_distributed.ipynb #41e6c89a
 def _same_pictures(dls):
     "Refuse a machine whose pictures are others."
     every = from_all((fingerprint(data_table(dls)), socket.gethostname()))
@@ -209,7 +209,7 @@ def together(
 ):
     "Fit in all processes; nothing where there is one."
     if n_processes() == 1: yield; return
-    dls,plain,on_cpu = learn.dls,list(learn.dls.loaders),learn.dls.device.type == 'cpu'
+    dls,plain,on_cpu = learn.dls,list(learn.dls.loaders),torch.device(learn.dls.device).type == 'cpu'
     _same_pictures(dls)
     if not is_main(): set_seed(seed + rank_distrib())
     if not on_cpu: _sync_batchnorm(learn)

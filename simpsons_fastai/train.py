@@ -42,7 +42,7 @@ def write_report(
     write_json(run.path/'report.json', report)
     return report
 
-# %% ../nbs/19_train.ipynb #0f98f642
+# %% ../nbs/19_train.ipynb #08d15255
 def few_pictures(table:pd.DataFrame, seed:int) -> pd.DataFrame:
     "At most `QUICK_PICTURES` of every class, or ten times as many in all of a table of tags."
     by,times = (['split', 'label'], 1) if 'label' in table else (['split'], 10)
@@ -117,7 +117,7 @@ def _finish(run:Run, learn, recipe:Recipe, training:dict):
     "Curves, bundle and report."
     save_figure(plot_history(run.history), run.path/'curves.png')
     if recipe.ensemble != 'none': _choose_checkpoints(learn, run, recipe.ensemble, training['best_epoch'])
-    predictor = Predictor(ship_run(run), precision='float32' if recipe.speed == 'off' else 'auto', device=learn.dls.device.type)
+    predictor = Predictor(ship_run(run), precision='float32' if recipe.speed == 'off' else 'auto', device=torch.device(learn.dls.device).type)
     write_report(run, predictor, learn.dls.table, training)
     restate_bundle(predictor.bundle, metrics=run.metrics, parity=parity_of(predictor, learn.dls.table))
 
