@@ -83,8 +83,8 @@ def _go_on(ctx, run:Path, force:bool):
     from simpsons_fastai.train import resume
     return resume(run, force, **given)
 
-# %% ../nbs/30_cli.ipynb #6d4b513a
-@app.command()
+# %% ../nbs/30_cli.ipynb #b3dc164a
+@app.command(epilog='On several GPUs: torchrun --nproc_per_node 2 -m simpsons_fastai.cli train DATA; --bs is then for each process.')
 @_with_fields
 def train(
     data:Annotated[Optional[Path], typer.Argument(help='a folder of class folders, or a .csv file with the columns path and label')]=None,
@@ -105,7 +105,7 @@ def train(
     ctx:typer.Context=None,
     **fields
 ):
-    "Train on DATA and leave a run: bundle, report, plots. Several GPUs: torchrun --nproc_per_node 2 -m simpsons_fastai.cli train DATA; --bs is for each."
+    "Train on DATA and leave a run: bundle, report, plots."
     with _together():
         if resume: return _say_scores(_go_on(ctx, resume, force))
         if data is None: raise SimpsonsError('there is nothing to train on: give a folder of class folders or a .csv file, or --resume RUN')

@@ -69,7 +69,7 @@ def _place() -> int:
     "The number of this process on its machine."
     return int(os.environ.get('LOCAL_RANK', 0))
 
-# %% ../nbs/16a_distributed.ipynb #1f0ba4be
+# %% ../nbs/16a_distributed.ipynb #ed58e620
 _LOST = ('gloo', 'NCCL', 'Connection closed', 'Connection reset', 'Broken pipe')
 
 def _connect():
@@ -95,6 +95,7 @@ def joined():
     with ExitStack() as stack:
         if not is_main():
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, 'w'))))
+            warnings.simplefilter('ignore')
             _hear(signal.SIG_DFL)
         try: _connect(); yield
         except SimpsonsError as e:
