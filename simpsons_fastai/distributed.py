@@ -18,7 +18,7 @@ from .core import SimpsonsError
 from .resume import Resumable, data_table, fingerprint, hold_run, pack, random_states, set_random_states, _hear, _way_on
 from .run import is_main
 
-# %% ../nbs/16a_distributed.ipynb #cdb92b9b
+# %% ../nbs/16a_distributed.ipynb #4bdd27bd
 def n_processes() -> int:
     "How many processes train together."
     return max(1, num_distrib())
@@ -29,9 +29,11 @@ def from_all(o) -> list:
     dist.all_gather_object(res, o)
     return res
 
+_TOLD = SimpsonsError,ModuleNotFoundError # errors that end in one sentence
+
 def _tried(f, *args, **kwargs) -> tuple:
     try: return f(*args, **kwargs), None
-    except SimpsonsError as e: return None, e
+    except _TOLD as e: return None, e
 
 def on_main(
     f, # what the first process calls
@@ -69,7 +71,7 @@ def _place() -> int:
     "The number of this process on its machine."
     return int(os.environ.get('LOCAL_RANK', 0))
 
-# %% ../nbs/16a_distributed.ipynb #ed58e620
+# %% ../nbs/16a_distributed.ipynb #ebdc9000
 _LOST = ('gloo', 'NCCL', 'Connection closed', 'Connection reset', 'Broken pipe')
 
 def _connect():
@@ -98,7 +100,7 @@ def joined():
             warnings.simplefilter('ignore')
             _hear(signal.SIG_DFL)
         try: _connect(); yield
-        except SimpsonsError as e:
+        except _TOLD as e:
             if not is_main() and not hasattr(e, 'own'): _wait_to_be_ended()
             raise
         except RuntimeError as e:

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip('accelerate')
 psutil = pytest.importorskip('psutil')
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='gloo between processes is tried on Linux only')
-OPTIONS = '--arch resnet18 --size 32 --epochs 2 --bs 16 --valid .25 --weights none --speed off --device cpu'.split()
+OPTIONS = '--arch resnet18 --size 32 --epochs 2 --bs 16 --valid .3 --weights none --speed off --device cpu'.split()
 
 
 @pytest.fixture(scope='module')
