@@ -6,8 +6,9 @@
 __all__ = ['app', 'mini', 'train', 'recipes', 'runs', 'evaluate', 'predict', 'ensemble', 'compare', 'download', 'submit', 'study',
            'report', 'calibrate', 'clean', 'add_head', 'summary', 'bundle', 'demo', 'serve', 'main']
 
-# %% ../nbs/30_cli.ipynb #95ecc50d
-import inspect, json, warnings
+# %% ../nbs/30_cli.ipynb #ef0370fd
+import inspect, json, os, warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
@@ -41,7 +42,7 @@ def mini(
     springfield_mini(path, n, seed)
     print(f'{n} pictures of ten townsfolk in {path}')
 
-# %% ../nbs/30_cli.ipynb #eae9280f
+# %% ../nbs/30_cli.ipynb #7712759f
 def _field_option(f) -> inspect.Parameter:
     "A recipe's field as an option; None leaves the recipe's value."
     kind = field_type(f.name)
@@ -56,7 +57,19 @@ def _with_fields(command):
     command.__annotations__ = {o.name: o.annotation for o in [own[0], *options]}
     return command
 
+def _n_processes() -> int:
+    "How many torchrun has started."
+    return int(os.environ.get('WORLD_SIZE', 1))
+
+def _together():
+    "What holds several processes together."
+    if _n_processes() < 2: return nullcontext()
+    from simpsons_fastai.distributed import joined
+    return joined()
+
 def _say_scores(run):
+    from simpsons_fastai.run import is_main
+    if not is_main(): return
     report = run.report
     for split,o in report['splits'].items(): print(f"{split}: macro F1 {o['macro_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
     print(f"trained {report['training']['seconds']:.0f} s at {report['training']['images_per_second']:.0f} pictures/s; the run lies in {run.path}")
@@ -70,8 +83,8 @@ def _go_on(ctx, run:Path, force:bool):
     from simpsons_fastai.train import resume
     return resume(run, force, **given)
 
-# %% ../nbs/30_cli.ipynb #3b1b06a6
-@app.command()
+# %% ../nbs/30_cli.ipynb #1169249d
+@app.command(epilog='On several GPUs: torchrun --nproc_per_node 2 -m simpsons_fastai.cli train DATA; --bs is then for each process.')
 @_with_fields
 def train(
     data:Annotated[Optional[Path], typer.Argument(help='a folder of class folders, or a .csv file with the columns path and label')]=None,
@@ -93,18 +106,20 @@ def train(
     **fields
 ):
     "Train on DATA and leave a run: bundle, report, plots."
-    if resume: return _say_scores(_go_on(ctx, resume, force))
-    if data is None: raise SimpsonsError('there is nothing to train on: give a folder of class folders or a .csv file, or --resume RUN')
-    from simpsons_fastai.run import free_path
-    from simpsons_fastai.train import train as _train
-    common = dict(quick=quick, seed=seed, num_workers=num_workers, cache=cache, pattern=pattern, device=device)
-    if tune:
-        from simpsons_fastai.tune import tune as _tune
-        if out: free_path(out)
-        tuned = _tune(data, recipe, tune, fields=fields, **common)
-        recipe,fields = tuned.recipe,{k: v for k,v in fields.items() if k not in tuned.trials}
-        common['begun'] = tuned.save
-    _say_scores(_train(data, out, recipe, minutes=minutes, nan=nan, tensorboard=tensorboard, **common, **fields))
+    with _together():
+        if resume: return _say_scores(_go_on(ctx, resume, force))
+        if data is None: raise SimpsonsError('there is nothing to train on: give a folder of class folders or a .csv file, or --resume RUN')
+        if tune and _n_processes() > 1: raise SimpsonsError('--tune is for one process: tune without torchrun, then train with what was found')
+        from simpsons_fastai.run import free_path
+        from simpsons_fastai.train import train as _train
+        common = dict(quick=quick, seed=seed, num_workers=num_workers, cache=cache, pattern=pattern, device=device)
+        if tune:
+            from simpsons_fastai.tune import tune as _tune
+            if out: free_path(out)
+            tuned = _tune(data, recipe, tune, fields=fields, **common)
+            recipe,fields = tuned.recipe,{k: v for k,v in fields.items() if k not in tuned.trials}
+            common['begun'] = tuned.save
+        _say_scores(_train(data, out, recipe, minutes=minutes, nan=nan, tensorboard=tensorboard, **common, **fields))
 
 @app.command()
 def recipes():

@@ -51,7 +51,7 @@ class LabelSmoothing(Callback):
     def after_train(self): self._set(0.)
     def after_cancel_train(self): self._set(0.)
 
-# %% ../nbs/16_fit.ipynb #8edd65b5
+# %% ../nbs/16_fit.ipynb #4dcde0f1
 class WeightsEMA(Callback):
     "Validate, keep and ship an exponential moving average of the weights (Polyak and Juditsky, 1992)."
     order,run_valid = RunRecorder.order - 1,False
@@ -60,15 +60,15 @@ class WeightsEMA(Callback):
     ):
         self.decay,self.step,self.ema,self.trained = decay,0,None,None
     def before_fit(self):
-        if self.ema is None: self.ema = ModelEmaV3(self.model, decay=self.decay, use_warmup=True, warmup_power=3/4)
+        if self.ema is None: self.ema = ModelEmaV3(get_model(self.model), decay=self.decay, use_warmup=True, warmup_power=3/4)
     def after_batch(self):
-        self.ema.update(self.model, self.step)
+        self.ema.update(get_model(self.model), self.step)
         self.step += 1
     def before_validate(self):
-        self.trained = {k: v.clone() for k,v in self.model.state_dict().items()}
-        self.model.load_state_dict(self.ema.module.state_dict())
+        self.trained = {k: v.clone() for k,v in get_model(self.model).state_dict().items()}
+        get_model(self.model).load_state_dict(self.ema.module.state_dict())
     def before_train(self):
-        if self.trained is not None: self.model.load_state_dict(self.trained)
+        if self.trained is not None: get_model(self.model).load_state_dict(self.trained)
         self.trained = None
     def state_dict(self) -> dict: return dict(ema=self.ema.module.state_dict(), trained=self.trained, step=self.step)
     def load_state_dict(self, state:dict):

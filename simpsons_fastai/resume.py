@@ -154,8 +154,8 @@ def newest_checkpoint(
         _remove(folder)
     if folders: raise SimpsonsError(f'no checkpoint in {path} is whole: train anew in another folder')
 
-# %% ../nbs/10a_resume.ipynb #fd02fd29
-def _rngs(dls) -> list: return [rng for dl in dls.loaders if isinstance(rng := vars(dl).get('rng'), random.Random)]
+# %% ../nbs/10a_resume.ipynb #9b8b1f12
+def _rngs(dls) -> list: return [rng for dl in dls.loaders if isinstance(rng := vars(vars(dl).get('dl', dl)).get('rng'), random.Random)] # a loader of several processes holds the plain one in `dl`
 
 def random_states(dls) -> dict:
     "The state of every generator that training draws from."
@@ -411,14 +411,19 @@ def is_running(path:Path) -> bool:
         with open(Path(path)/'.lock') as f: return not _flock(f)
     except OSError: return False
 
-# %% ../nbs/10a_resume.ipynb #30beedfd
+# %% ../nbs/10a_resume.ipynb #6b6ff95f
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
 
 def _reason(e) -> str: return e.strerror if isinstance(e, OSError) and e.strerror else re.sub(r'.*I/O error: | \(os error \d+\)', '', str(e))
 
+def _program() -> str:
+    "How we were started: several processes by torchrun."
+    n,here = (int(os.environ.get(o, 1)) for o in ('WORLD_SIZE', 'LOCAL_WORLD_SIZE'))
+    return 'simpsons' if max(n, here) < 2 else f'torchrun --nproc_per_node {here} -m simpsons_fastai.cli'
+
 def _way_on(path:Path) -> str:
     "What a person does to go on with the training in a folder."
-    return f'`simpsons train --resume {shlex.quote(str(path))}`' if (path/'config.json').is_file() else 'the same call'
+    return f'`{_program()} train --resume {shlex.quote(str(path))}`' if (path/'config.json').is_file() else 'the same call'
 
 def _full(path:Path, e:Exception) -> SimpsonsError|None:
     "The sentence for a folder that cannot be written to; None for another error."

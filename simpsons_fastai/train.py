@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['write_report', 'few_pictures', 'prepare_recipe', 'recipe_table', 'recipe_learner', 'train', 'resume']
 
-# %% ../nbs/19_train.ipynb #f0e2f519
+# %% ../nbs/19_train.ipynb #6777402f
 from fastai.vision.all import *
 from safetensors.torch import load_file
 from .bundle import restate_bundle
 from .core import SimpsonsError, save_figure, write_json, write_whole
 from .data import as_table, simpsons_dls
+from .distributed import alone, check_processes, everywhere, held, in_turn, joined, n_processes, on_main, resumable, together
 from .ensemble import choose, ship_run
 from .evaluate import evaluate_table, labelled, plot_confusion, plot_top_losses
 from .fit import fit_recipe, halves, loss_of
 from .learner import OPTIMISERS, simpsons_learner
 from .predictor import Predictor
 from .recipes import FIELDS, QUICK_PICTURES, Recipe, find_recipe, override, quick as make_quick, settled
-from .resume import Resumable, environment, forget, hold_run, is_finished
-from .run import Run, RunRecorder, TensorBoardLines, free_path, new_run, plot_history, write_config
+from .resume import Resumable, environment, forget, is_finished
+from .run import Run, RunRecorder, TensorBoardLines, free_path, is_main, new_run, plot_history, write_config
 from .ship import parity_of
 from .speed import Compile, ProgressiveResize
 from .tags import tag_dls, tag_learner, tag_table
@@ -41,7 +42,7 @@ def write_report(
     write_json(run.path/'report.json', report)
     return report
 
-# %% ../nbs/19_train.ipynb #f7f2a191
+# %% ../nbs/19_train.ipynb #4cf9bb02
 def few_pictures(table:pd.DataFrame, seed:int) -> pd.DataFrame:
     "At most `QUICK_PICTURES` of every class, or ten times as many in all of a table of tags."
     by,times = (['split', 'label'], 1) if 'label' in table else (['split'], 10)
@@ -96,8 +97,8 @@ def recipe_learner(
 def _fit(learn, recipe:Recipe, run:Run, options:dict, force:bool) -> dict:
     "Train, recorded in the run; what was measured."
     recorder = RunRecorder(run, every=recipe.checkpoint_every)
-    lines = [TensorBoardLines(run.path/'tensorboard')] if options['tensorboard'] else []
-    fit_recipe(learn, recipe, [recorder, *lines, Resumable(run, options['minutes'], options['nan'], force)])
+    lines = [TensorBoardLines(run.path/'tensorboard')] if options['tensorboard'] and is_main() else []
+    with together(learn, options['seed']): fit_recipe(learn, recipe, [recorder, *lines, resumable(run, options['minutes'], options['nan'], force)])
     seconds = round(sum(o['seconds'] for o in recorder.rows), 3)
     return dict(epochs=len(recorder.rows), best_epoch=recorder.best_epoch, seconds=seconds, images_per_second=round(recorder.images_per_second, 1))
 
@@ -116,20 +117,23 @@ def _finish(run:Run, learn, recipe:Recipe, training:dict):
     "Curves, bundle and report."
     save_figure(plot_history(run.history), run.path/'curves.png')
     if recipe.ensemble != 'none': _choose_checkpoints(learn, run, recipe.ensemble, training['best_epoch'])
-    predictor = Predictor(ship_run(run), precision='float32' if recipe.speed == 'off' else 'auto', device=learn.dls.device.type)
+    predictor = Predictor(ship_run(run), precision='float32' if recipe.speed == 'off' else 'auto', device=torch.device(learn.dls.device).type)
     write_report(run, predictor, learn.dls.table, training)
     restate_bundle(predictor.bundle, metrics=run.metrics, parity=parity_of(predictor, learn.dls.table))
 
-def _check_options(device:str|None, nan:str, tensorboard:bool):
+def _check_options(device:str|None, nan:str, tensorboard:bool, compiled:bool):
     "Refuse what cannot be carried out, before any work is done."
     try: device is None or torch.zeros(1, device=device)
     except (RuntimeError, AssertionError): raise SimpsonsError(f'the device {device!r} is not on this machine: use cpu, or leave the choice to fastai') from None
     Resumable('.', nan=nan)
     if tensorboard: TensorBoardLines('.')
+    check_processes(device, nan, compiled)
 
 def _carry_out(run:Run, learn, recipe:Recipe, options:dict, force:bool=False) -> Run:
-    "Train and report; what a training has in common with one that goes on."
-    _finish(run, learn, recipe, _fit(learn, recipe, run, options, force))
+    "Train and report; what a training has in common with one that goes on. Of several processes only the first reports."
+    training = _fit(learn, recipe, run, options, force)
+    if not is_main(): return run
+    with alone(): _finish(run, learn, recipe, training)
     forget(run)
     return run
 
@@ -150,21 +154,22 @@ def train(
     **fields # of the recipe, to override
 ) -> Run: # a complete run
     "Train on a source of pictures and leave a complete run."
-    recipe = prepare_recipe(recipe, quick, **fields)
-    _check_options(device, nan, tensorboard)
-    path = free_path(out, f'{recipe.name}-{recipe.arch}')
-    set_seed(seed)
-    table = recipe_table(recipe, source, seed, pattern)
-    learn = recipe_learner(recipe, few_pictures(table, seed) if quick else table, seed, num_workers=num_workers, cache=cache, device=device)
-    options = dict(source='a table' if isinstance(source, pd.DataFrame) else str(source), quick=quick, seed=seed, num_workers=num_workers, cache=cache, pattern=pattern, device=device,
-                   minutes=minutes, nan=nan, tensorboard=tensorboard)
-    run = new_run(path)
-    with hold_run(path):
-        write_config(run, learn.dls, environment(learn.dls, seed), recipe=recipe.name, **{k: getattr(recipe, k) for k in FIELDS}, **options)
-        begun(path)
-        return _carry_out(run, learn, recipe, options)
+    with joined():
+        recipe = prepare_recipe(recipe, quick, **fields)
+        everywhere(_check_options, device, nan, tensorboard, recipe.compile)
+        path = on_main(free_path, out, f'{recipe.name}-{recipe.arch}')
+        set_seed(seed)
+        table = everywhere(recipe_table, recipe, source, seed, pattern)
+        learn = in_turn(lambda: recipe_learner(recipe, few_pictures(table, seed) if quick else table, seed, num_workers=num_workers, cache=cache, device=device))
+        options = dict(source='a table' if isinstance(source, pd.DataFrame) else str(source), quick=quick, seed=seed, num_workers=num_workers, cache=cache, pattern=pattern, device=device,
+                       minutes=minutes, nan=nan, tensorboard=tensorboard) | (dict(processes=n_processes()) if n_processes() > 1 else {})
+        run = on_main(new_run, path)
+        with held(path):
+            on_main(lambda: write_config(run, learn.dls, environment(learn.dls, seed), recipe=recipe.name, **{k: getattr(recipe, k) for k in FIELDS}, **options))
+            on_main(begun, path)
+            return _carry_out(run, learn, recipe, options)
 
-# %% ../nbs/19_train.ipynb #b26a62d9
+# %% ../nbs/19_train.ipynb #4f987979
 def _asked_for(run:Run, asked:dict, force:bool) -> dict:
     "The options of a run; others are refused, unless they are forced."
     options = run.config['options']
@@ -183,6 +188,15 @@ def _table_of(run:Run) -> pd.DataFrame:
         raise SimpsonsError(f"{first} is not here: go on from the folder {config['environment']['folder']}, where the run was begun")
     return table.assign(label=table.label.map({str(o): o for o in config['vocab']})) if 'label' in table else table
 
+def _begun(run:Run, asked:dict, force:bool) -> tuple:
+    "The options and the table of a run that was broken off."
+    if not (run.path/'config.json').is_file(): raise SimpsonsError(f'{run.path} holds no training to go on with: give the folder of a run')
+    if is_finished(run.path): raise SimpsonsError(f'{run.path} is finished: there is nothing left to do')
+    options = _asked_for(run, asked, force)
+    if (was := options.get('processes', 1)) != n_processes() and not force:
+        raise SimpsonsError(f'{run.path} was trained by {was} process{"es"*(was > 1)}, not {n_processes()}: ' + (f'start it with torchrun --nproc_per_node {was}' if was > 1 else 'start it without torchrun') + ', or add --force')
+    return options, _table_of(run)
+
 def resume(
     run:Run|str|Path, # a run that was broken off
     force:bool=False, # go on with changed pictures or options, too
@@ -190,12 +204,11 @@ def resume(
 ) -> Run: # a complete run
     "Go on with a training, to the same end as if it had never been broken off."
     run = run if isinstance(run, Run) else Run(run)
-    if not (run.path/'config.json').is_file(): raise SimpsonsError(f'{run.path} holds no training to go on with: give the folder of a run')
-    if is_finished(run.path): raise SimpsonsError(f'{run.path} is finished: there is nothing left to do')
-    o = _asked_for(run, asked, force)
-    recipe = override(Recipe(o['recipe'], **{k: o[k] for k in FIELDS}), **{k: v for k,v in asked.items() if k in FIELDS})
-    _check_options(o['device'], o['nan'], o['tensorboard'])
-    with hold_run(run.path):
-        set_seed(o['seed'])
-        learn = recipe_learner(recipe, _table_of(run), o['seed'], num_workers=o['num_workers'], cache=o['cache'], device=o['device'])
-        return _carry_out(run, learn, recipe, o, force)
+    with joined():
+        o,table = on_main(_begun, run, asked, force)
+        recipe = override(Recipe(o['recipe'], **{k: o[k] for k in FIELDS}), **{k: v for k,v in asked.items() if k in FIELDS})
+        everywhere(_check_options, o['device'], o['nan'], o['tensorboard'], recipe.compile)
+        with held(run.path):
+            set_seed(o['seed'])
+            learn = in_turn(lambda: recipe_learner(recipe, table, o['seed'], num_workers=o['num_workers'], cache=o['cache'], device=o['device']))
+            return _carry_out(run, learn, recipe, o, force)
