@@ -97,12 +97,13 @@ def _scan(sources:list, out:Path): # yields dictionaries: source, size in bytes
         except OSError: size = None
         yield dict(source=path.removeprefix(root), size=size)
 
-# %% ../nbs/27a_archive.ipynb #7080a6bd
+# %% ../nbs/27a_archive.ipynb #76fe0c61
 def _broken(path, e:Exception) -> PictureError:
-    "Why FFmpeg could not read a video, as an error of the picture."
+    "Why a video could not be read, as an error of a picture."
+    if isinstance(e, PictureError): return e
     if isinstance(e, FileNotFoundError): return PictureError(str(path), 'missing file')
     if isinstance(e, PermissionError): return PictureError(str(path), 'no permission to read it')
-    return PictureError(str(path), f'damaged video ({e.strerror or e})')
+    return PictureError(str(path), f'damaged video ({getattr(e, "strerror", None) or e})')
 
 class Video:
     "A video file."
@@ -202,9 +203,10 @@ def _chosen(video:Video, unit:Unit, fps:float, scenes:float|None): # yields (sec
         if broken or new: yield time,frame
         if not broken: last = at
 
-# %% ../nbs/27a_archive.ipynb #e031c7ba
+# %% ../nbs/27a_archive.ipynb #f9635657
 FORMAT,SCHEMA = 'simpsons_fastai labels',1
 _SCENE = 16 # frames that a scene lasts at least, for the plan
+_LEAST = 50 # bytes that a second of video takes at least; a length beyond that is not believed
 
 class Shard(NamedTuple):
     number:int
@@ -256,7 +258,7 @@ class Plan:
         try: return (pq.read_metadata(self.file(number)).metadata or {}).get(b'plan') == self.id.encode()
         except (OSError, pa.ArrowInvalid): return False
 
-# %% ../nbs/27a_archive.ipynb #9a85f94b
+# %% ../nbs/27a_archive.ipynb #41a323ac
 @contextmanager
 def _writable(out:Path):
     "Say in a sentence that a folder cannot be written to."
@@ -267,7 +269,8 @@ def _measured(o:dict, root:str) -> dict:
     "A line of `sources.jsonl`; of a video with its rate and length."
     if not is_video_name(o['source']): return o
     try:
-        with Video(os.path.join(root, o['source'])) as video: return o | dict(rate=video.rate, seconds=video.seconds)
+        with Video(os.path.join(root, o['source'])) as video: seconds = video.seconds
+        return o | dict(rate=video.rate, seconds=seconds if seconds and seconds*_LEAST <= o['size'] else None)
     except PictureError: return o | dict(rate=25., seconds=None)
 
 def _write_sources(out:Path, sources:list) -> int:
@@ -302,7 +305,7 @@ def _shown(name:str) -> str:
     "A file's name as text, whatever bytes it is made of."
     return os.fsencode(name).decode('utf-8', 'backslashreplace')
 
-# %% ../nbs/27a_archive.ipynb #a430e287
+# %% ../nbs/27a_archive.ipynb #6784e90f
 @dataclass(slots=True)
 class _Item:
     "A picture or a frame on its way."
@@ -318,7 +321,7 @@ def _upright_size(path:str) -> tuple: # (width, height), pixels
     "A picture's size, from its header."
     with Image.open(path) as im:
         w,h = im.size
-        with suppress(Exception): return (h, w) if im.getexif().get(ExifTags.Base.Orientation, 1) >= 5 else (w, h)
+        with suppress(Exception): w,h = (h, w) if im.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else (w, h)
         return w,h
 
 class _Noting(Preprocess):
@@ -327,7 +330,8 @@ class _Noting(Preprocess):
         src,item.src = item.src,None
         if isinstance(src, PictureError): raise src
         x = super().pixels(src)
-        if item.width is None: item.width,item.height = _upright_size(src)
+        if item.width is None:
+            with suppress(OSError): item.width,item.height = _upright_size(src)
         return x
 
 def _frames(path:str, unit:Unit, options:dict, enough:int): # yields `_Item`s
@@ -335,9 +339,11 @@ def _frames(path:str, unit:Unit, options:dict, enough:int): # yields `_Item`s
     try: video = Video(path)
     except PictureError as e: yield _Item(unit.source, e); return
     with video:
-        for time,o in _chosen(video, unit, options['fps'], options['scenes']):
-            if isinstance(o, PictureError): yield _Item(unit.source, o, time=time)
-            else: yield _Item(unit.source, _rgb(o, enough), round(time*video.rate), time, o.width, o.height)
+        try:
+            for time,o in _chosen(video, unit, options['fps'], options['scenes']):
+                if isinstance(o, PictureError): yield _Item(unit.source, o, time=time)
+                else: yield _Item(unit.source, _rgb(o, enough), round(time*video.rate), time, o.width, o.height)
+        except (av.FFmpegError, ValueError, MemoryError) as e: yield _Item(unit.source, _broken(path, e), time=video.end)
         if unit.stop is None and unit.seconds and video.end + max(2, 2/video.rate) < unit.seconds:
             yield _Item(unit.source, PictureError(path, f'ends at {video.end:.1f} s of {unit.seconds:.1f}'), time=video.end)
 
