@@ -383,7 +383,7 @@ def timeline(
     print(by_character(found).round(2).to_string(index=False) if len(found) else 'nobody was on screen')
     print(f'the timeline lies in {out}: timeline.csv, timeline.png, timeline.html')
 
-# %% ../nbs/30_cli.ipynb #7655a845
+# %% ../nbs/30_cli.ipynb #4018a10d
 @app.command()
 def bundle(
     run:Annotated[Path, typer.Argument(help="a run's folder")],
@@ -397,7 +397,7 @@ def bundle(
 
 @app.command(name='app')
 def demo(
-    model:Annotated[Optional[str], typer.Option(help=_NEWEST)]=None,
+    model:Annotated[Optional[list[str]], typer.Option(help=_NEWEST + '; several get a tab each')]=None,
     port:Annotated[Optional[int], typer.Option(help='the first free one from 7860 unless told')]=None,
 ):
     "Open the demo in a browser, on 127.0.0.1."

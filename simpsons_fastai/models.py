@@ -6,7 +6,7 @@
 __all__ = ['HEADS', 'TagHeads', 'head_args', 'set_dropout', 'drop_unused', 'build_model', 'Ensemble', 'build_network',
            'FromPixels', 'export_onnx', 'require_imagenet', 'read_weights', 'load_weights']
 
-# %% ../nbs/07_models.ipynb #579d6b94
+# %% ../nbs/07_models.ipynb #5416723b
 import io, warnings
 from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
@@ -18,6 +18,7 @@ from huggingface_hub.utils import get_session
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+import simpsons_fastai.nets # registers our architectures with timm
 from .core import SimpsonsError
 
 # %% ../nbs/07_models.ipynb #de1cf056

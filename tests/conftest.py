@@ -1,9 +1,10 @@
 "What the tests share: real pictures, a small trained run, and the program as a real process."
-import os, subprocess, sys, tempfile
+import os, shutil, subprocess, sys, tempfile
 from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 DATA = Path(os.environ.get('SIMPSONS_TEST_DATA', ROOT.parent/'shared/data'))
 
 _home = tempfile.TemporaryDirectory()
@@ -38,3 +39,14 @@ def cli_run(mini, tmp_path_factory):
     "A run made by the command line: (its folder, the finished process)."
     out = tmp_path_factory.mktemp('runs')/'cli'
     return out, simpsons('train', mini, '--arch', 'resnet18', '--size', 64, '--epochs', 2, '--bs', 32, '--weights', 'none', '--out', out)
+
+@pytest.fixture(scope='module')
+def browser():
+    "A real one, without a window."
+    if not CHROMIUM: pytest.skip('no chromium on this machine')
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+                                    '--disable-background-networking', '--disable-component-update', '--disable-sync'])
+        yield browser
+        browser.close()

@@ -31,6 +31,14 @@ def test_a_bundle_opens_with_the_predict_extra_alone(cli_run, mini, tmp_path):
     assert train.returncode == 2 and "pip install 'simpsons_fastai[train]'" in train.stderr and 'Traceback' not in train.stderr
 
 
+def test_the_shipped_model_runs_in_torch_in_a_fresh_process():
+    "Its network is one of ours, which timm must be told of."
+    code = ("import numpy as np; from simpsons_fastai.predictor import Predictor; x = np.full((40, 30, 3), 128, np.uint8); "
+            "a,b = (Predictor('demo', o, 'float32').predict(x).probs for o in ('torch', 'onnxruntime')); print(abs(a - b).max() < 1e-3)")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout == 'True\n', done.stdout + done.stderr
+
+
 @pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
 def test_a_long_stream_takes_no_more_memory(runtime, cli_run, mini):
     "Pictures are taken from the iterable as they are needed: never more than a few batches ahead of the answers."

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 pytest.importorskip('imagehash'); pytest.importorskip('cleanlab')
 from PIL import Image
-from test_demo import CHROMIUM
 
 
 def contents(folder): return {p: p.read_bytes() for p in sorted(folder.rglob('*.jpg'))}
@@ -110,22 +109,17 @@ def test_an_existing_table_is_not_overwritten(faulty, cleaned):
 
 
 @pytest.fixture
-def page(cleaned, tmp_path):
+def page(browser, cleaned, tmp_path):
     "The gallery in a browser, with what its console and its network said."
-    if not CHROMIUM: pytest.skip('no chromium on this machine')
-    from playwright.sync_api import sync_playwright
     from simpsons_fastai.clean import gallery
     path = gallery(cleaned[0], tmp_path/'cleaned.html')
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-                                    '--disable-background-networking', '--disable-component-update', '--disable-sync'])
-        page = browser.new_page(viewport=dict(width=1100, height=800))
-        page.said, page.asked = [], []
-        page.on('console', lambda o: page.said.append(o.text)); page.on('pageerror', lambda o: page.said.append(str(o)))
-        page.on('request', lambda o: page.asked.append(o.url))
-        page.goto(path.as_uri())
-        yield page
-        browser.close()
+    page = browser.new_page(viewport=dict(width=1100, height=800))
+    page.said, page.asked = [], []
+    page.on('console', lambda o: page.said.append(o.text)); page.on('pageerror', lambda o: page.said.append(str(o)))
+    page.on('request', lambda o: page.asked.append(o.url))
+    page.goto(path.as_uri())
+    yield page
+    page.close()
 
 
 def saved(page, tmp_path):

@@ -1,10 +1,9 @@
 "The demo as a real process: real HTTP calls, and pictures uploaded in a real browser, on a phone and on a large screen."
-import csv, io, os, shutil, socket, subprocess, sys, tempfile, time
+import csv, io, os, socket, subprocess, sys, tempfile, time
 from contextlib import contextmanager
 from urllib.request import urlopen
 import pytest
 
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 WIDTHS = pytest.mark.parametrize('width', [390, 1280])
 BARE = "import sys; sys.modules.update(dict.fromkeys(('torch', 'fastai', 'timm', 'matplotlib'))); from simpsons_fastai.gradio_app import main; main()"
 
@@ -87,17 +86,6 @@ def test_a_program_gets_a_sentence_and_only_one_way_in(client, pictures, tmp_pat
         with pytest.raises(Exception, match=says): client.predict(handle_file(str(file)), api_name='/predict')
     with pytest.raises(Exception, match='address cannot be used'):
         client.predict(dict(path='http://127.0.0.1:1/moe.jpg', meta=dict(_type='gradio.FileData')), api_name='/predict')
-
-
-@pytest.fixture(scope='module')
-def browser():
-    if not CHROMIUM: pytest.skip('no chromium on this machine')
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-                                    '--disable-background-networking', '--disable-component-update', '--disable-sync'])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

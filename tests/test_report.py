@@ -1,7 +1,6 @@
 "A run's report in a real browser: it opens offline, on a phone, and shows odd names as text."
 import os, re, shutil, time
 import pytest
-from test_demo import CHROMIUM
 
 ODD = '<b>&"'
 
@@ -25,17 +24,6 @@ def odd_report(tmp_path_factory):
     first = sorted(o.name for o in (mini/'test').iterdir())[0]
     for split in ('train', 'test'): (mini/split/first).rename(mini/split/ODD)
     return write_html(train(mini, out=folder/'run <i>', arch='resnet18', size=32, epochs=1, bs=32, weights='none', cache='off'))
-
-
-@pytest.fixture(scope='module')
-def browser():
-    if not CHROMIUM: pytest.skip('no chromium on this machine')
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-                                    '--disable-background-networking', '--disable-component-update', '--disable-sync'])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
