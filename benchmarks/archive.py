@@ -1,10 +1,11 @@
-"""Labelling an archive: its rate beside `predict_many` on the same pictures, its peak memory and the cost of a picture as it grows, and the timeline of a known video.
+"""Labelling an archive: its rate beside `predict_many` on the same pictures, its peak memory and the cost of a picture as it grows, what Ray costs, and the timeline of a known video.
 
-    python benchmarks/archive.py [--case small] [--n 2000] [--rounds 3] [--memory] [--timeline] [--json FILE]
+    python benchmarks/archive.py [--case small] [--n 2000] [--rounds 3] [--memory] [--ray] [--timeline] [--json FILE]
 
 `small` is ResNet-18 at 64×64, `large` is ResNeXt-50 32x4d at 224×224; the network has learnt nothing, which changes no time. The pictures are drawn, 480×360 JPEGs,
 120 of them under n names. *Rate*: `label` and `predict_many`, in turn, in one process, from the bundle's folder to the last answer; the median of the rounds' ratios. *Memory*: processes of
-their own label 2,000 and 20,000 pictures; the highest memory of each (VmHWM), and what a picture costs beyond 64 of them, so without the start. *Timeline*: a network is trained on
+their own label 2,000 and 20,000 pictures; the highest memory of each (VmHWM), and what a picture costs beyond 64 of them, so without the start. *Ray*: the same
+pictures in parts of 250 by both engines on the same cores, in turn, workers and network started before; and how long that start takes. *Timeline*: a network is trained on
 the drawn townsfolk and on empty scenes, labels a drawn video of ten minutes, and its timeline is compared with who was drawn when.
 """
 import argparse, json, os, platform, random, statistics, subprocess, sys, tempfile, time, warnings
@@ -60,6 +61,21 @@ def peak(bundle, pictures, few, out):
     return int(kb)/1024, float(seconds)*1e3/(len(list(pictures.iterdir())) - len(list(few.iterdir())))
 
 
+def on_ray(bundle, pictures, few, folder, rounds):
+    "(Seconds until Ray's workers have labelled a few pictures, pairs of pictures a second with Ray and alone.)"
+    import ray
+    start, n, pairs = time.perf_counter(), len(list(pictures.iterdir())), []
+    ray.init('local', num_cpus=len(os.sched_getaffinity(0)), object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)
+    label(bundle, few, folder/'ray begin', shard=8, engine='ray')
+    begin = time.perf_counter() - start
+    for i in range(rounds):
+        start = time.perf_counter(); label(bundle, pictures, folder/f'ray {i}', shard=250, engine='ray'); middle = time.perf_counter()
+        label(bundle, pictures, folder/f'alone {i}', shard=250); end = time.perf_counter()
+        pairs.append((n/(middle - start), n/(end - middle)))
+    ray.shutdown()
+    return begin, pairs
+
+
 def known_video(folder, seconds, fps):
     "Train on the townsfolk, label a video of them, compare."
     from simpsons_fastai.train import train
@@ -82,6 +98,7 @@ def main():
     parser.add_argument('--n', type=int, default=2000, help='pictures for the rate')
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--memory', action='store_true', help='label 2,000 and 20,000 pictures in processes of their own, too')
+    parser.add_argument('--ray', action='store_true', help='label with Ray on these cores, too')
     parser.add_argument('--timeline', action='store_true', help='train, and label ten minutes of video, too')
     parser.add_argument('--seconds', type=float, default=600, help='of that video')
     parser.add_argument('--fps', type=float, default=2, help='frames a second of it that are labelled')
@@ -91,15 +108,19 @@ def main():
     with tempfile.TemporaryDirectory() as d:
         folder = Path(d)
         files, bundle = materials(*CASES[args.case], folder)
-        pairs = rates(bundle, many(files, folder/'pictures', args.n), folder, args.rounds)
+        few, pictures = many(files, folder/'few', 64), many(files, folder/'pictures', args.n)
+        pairs = rates(bundle, pictures, folder, args.rounds)
         res |= dict(label=statistics.median(a for a, _ in pairs), predict_many=statistics.median(b for _, b in pairs), ratio=statistics.median(a/b for a, b in pairs))
         print(f"{args.case}, {args.n} pictures: label {res['label']:.1f}/s, predict_many {res['predict_many']:.1f}/s, ratio {res['ratio']:.3f}", flush=True)
         if args.memory:
-            few = many(files, folder/'few', 64)
             for n in (2000, 20_000):
                 res[f'peak_{n}'], res[f'ms_{n}'] = peak(bundle, many(files, folder/f'{n} pictures', n), few, folder/f'labels of {n}')
                 print(f"{n} pictures: peak {res[f'peak_{n}']:.0f} MB, {res[f'ms_{n}']:.3f} ms a picture", flush=True)
             print(f"20,000 over 2,000: memory {res['peak_20000']/res['peak_2000']:.3f}, cost a picture {res['ms_20000']/res['ms_2000']:.3f}")
+        if args.ray:
+            begin, pairs = on_ray(bundle, pictures, few, folder, args.rounds)
+            res['ray'] = o = dict(begin=begin, ray=statistics.median(a for a, _ in pairs), alone=statistics.median(b for _, b in pairs), ratio=statistics.median(a/b for a, b in pairs))
+            print(f"with Ray {o['ray']:.1f}/s, alone {o['alone']:.1f}/s, ratio {o['ratio']:.3f}; Ray takes {begin:.1f} s to begin", flush=True)
         if args.timeline:
             res['timeline'] = o = known_video(folder, args.seconds, args.fps)
             print(f"{o['seconds']:.0f} s of video at {o['fps']:g} frames/s, labelled in {o['label_seconds']:.1f} s by a network of macro F1 {o['macro_f1']:.3f}: "

@@ -347,7 +347,7 @@ def summary(
     from simpsons_fastai.tags import summary as _summary
     print(_summary(facts))
 
-# %% ../nbs/30_cli.ipynb #3e50d925
+# %% ../nbs/30_cli.ipynb #71c54048
 @app.command()
 def label(
     bundle:_Bundle,
@@ -361,12 +361,14 @@ def label(
     runtime:_Runtime='auto',
     precision:_Precision='auto',
     device:_Device=None,
-    num_workers:_NumWorkers=None,
+    num_workers:Annotated[Optional[int], typer.Option(help='threads that decode; with ray the cores that a worker takes, 1 unless told')]=None,
     tta:_Tta=None,
+    engine:Annotated[str, typer.Option(help='local, this process; or ray, the workers of a cluster')]='local',
+    address:Annotated[Optional[str], typer.Option(help='of the cluster, as auto or 10.0.0.1:6379; RAY_ADDRESS, or Ray started on this machine, unless told')]=None,
 ):
     "Name what is in every picture and video of SOURCE: Parquet files, a row a picture or frame."
     from simpsons_fastai.archive import label as _label
-    print(f'the labels lie in {_label(bundle, source, out, fps, scenes, k, bs, shard, runtime, precision, device, num_workers, tta)}')
+    print(f'the labels lie in {_label(bundle, source, out, fps, scenes, k, bs, shard, runtime, precision, device, num_workers, tta, engine, address)}')
 
 @app.command()
 def timeline(

@@ -92,8 +92,8 @@ def test_killed_ten_times_the_rows_are_the_same(archive, whole, tmp_path):
         there = len(list(out.glob('shard-*')))
         p = subprocess.Popen([str(o) for o in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         until, more = time.monotonic() + rng.uniform(.05, 1.2), rng.randint(1, 2)
-        while kills < 10 and p.poll() is None and (time.monotonic() < until if kills < 3 else len(list(out.glob('shard-*'))) < there + more): time.sleep(.001)
-        time.sleep(rng.uniform(0, .03)*(3 <= kills < 10))
+        while kills < 10 and p.poll() is None and (kills >= 3 or time.monotonic() < until) and len(list(out.glob('shard-*'))) < there + more: time.sleep(.001)
+        time.sleep(rng.uniform(0, .01)*(3 <= kills < 10))
         if kills < 10 and p.poll() is None: p.send_signal(signal.SIGKILL)
         said = p.communicate()[0]
         if p.returncode != -signal.SIGKILL: break
