@@ -1,18 +1,18 @@
 "An archive is labelled on a real cluster of Ray, two nodes on this machine; workers, a node and the program itself are stopped on the way."
-import os, shutil, signal, subprocess, sys, threading, time
+import os, random, signal, subprocess, sys, threading, time
 from pathlib import Path
 import pytest
+os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'  # on these systems Ray listens to this machine alone; so it does here, too
 pytest.importorskip('av'); pytest.importorskip('pyarrow')
 ray = pytest.importorskip('ray', reason="ray is not installed: pip install 'simpsons_fastai[ray]'")
-from PIL import Image
 from conftest import simpsons
 from test_archive import HOW, PROGRAM, same
 from simpsons_fastai import archive
 from simpsons_fastai.archive import Plan, label, read_labels
 from simpsons_fastai.core import SimpsonsError
-from simpsons_fastai.springfield import springfield_video
+from simpsons_fastai.springfield import ERAS, draw_scene, springfield_video
 
-NODE = dict(num_cpus=1, object_store_memory=100_000_000, include_dashboard=False, node_ip_address='127.0.0.1')
+NODE = dict(num_cpus=1, object_store_memory=100_000_000, include_dashboard=False)
 QUICK = dict(health_check_initial_delay_ms=500, health_check_period_ms=500, health_check_timeout_ms=500, health_check_failure_threshold=3)  # a lost node is noticed sooner
 
 
@@ -25,13 +25,13 @@ def cluster():
     cluster.shutdown()
 
 @pytest.fixture(scope='module')
-def source(mini, tmp_path_factory):
-    "A list of large pictures, eighteen times each, so that labelling takes some seconds; a video, and what cannot be read."
+def source(tmp_path_factory):
+    "A list of large pictures, fourteen times each, so that labelling takes some seconds; a video, and what cannot be read."
     folder = tmp_path_factory.mktemp('large pictures')
-    for i, o in enumerate(sorted(mini.rglob('*.jpg'))[:16]): Image.open(o).resize((1000, 750)).save(folder/f'{i:02}.png', compress_level=1)
-    springfield_video(folder/'ep 01.mp4', seconds=20, seed=3)
+    for i in range(16): draw_scene(None, ERAS[i%4], random.Random(i)).resize((1000, 750)).save(folder/f'{i:02}.png', compress_level=1)
+    springfield_video(folder/'ep 01.mp4', seconds=10, seed=3)
     (folder/'broken.jpg').write_bytes(b'no picture'); (folder/'empty.mp4').touch()
-    names = [f'{i:02}.png' for i in range(16)]*9
+    names = [f'{i:02}.png' for i in range(16)]*7
     (folder/'list.txt').write_text('\n'.join([*names, 'ep 01.mp4', 'broken.jpg', 'empty.mp4', 'gone.jpg', *names]))
     return folder/'list.txt'
 
@@ -49,7 +49,7 @@ def workers(node):
         except OSError: pass
     return found
 
-def until(f, seconds=60):
+def until(f, seconds=300):
     end = time.monotonic() + seconds
     while not (res := f()):
         assert time.monotonic() < end, 'it took too long'
@@ -74,10 +74,10 @@ def test_the_rows_are_those_of_the_local_engine(cluster, source, whole, tmp_path
     node = cluster.add_node(**NODE)
     try: out = label('demo', source, tmp_path/'out', engine='ray', address=cluster.address, **HOW)
     finally: cluster.remove_node(node)
-    assert same(out, whole) and len(read_labels(out)) == 18*16 + 20 + 3
+    assert same(out, whole) and len(read_labels(out)) == 14*16 + 10 + 3
     assert all(Plan(out).is_done(o.number) for o in Plan(out).shards())
     said = capfd.readouterr()
-    assert f'labelled {18*16 + 20 + 3} pictures and frames, 3 of them with an error' in said.out and 'ray' not in said.out.lower() + said.err.lower(), said
+    assert f'labelled {14*16 + 10 + 3} pictures and frames, 3 of them with an error' in said.out and 'ray' not in said.out.lower() + said.err.lower(), said
     assert not ray.is_initialized()
 
 
@@ -88,11 +88,11 @@ def test_a_worker_and_a_node_are_lost(cluster, source, whole, tmp_path):
     kill_one(node, lambda: n_shards(out) >= 6)
     until(lambda: n_shards(out) >= 10 and workers(node))
     cluster.remove_node(node, allow_graceful=False)
-    assert n_shards(out) < n_shards(whole) - 8
-    said = p.communicate(timeout=90)
+    assert n_shards(out) < n_shards(whole) - 6
+    said = p.communicate(timeout=300)
     assert p.returncode == 0, said
     assert same(out, whole) and {o.name for o in out.glob('shard-*')} == {o.name for o in whole.glob('shard-*')} and not list(out.glob('.shard-*'))
-    assert 'labelled 311 pictures and frames' in said[0] and 'Traceback' not in said[0] + said[1], said
+    assert 'labelled 237 pictures and frames' in said[0] and 'Traceback' not in said[0] + said[1], said
 
 
 def test_a_shard_that_is_lost_each_time_is_left_out_and_told_of(cluster, source, whole, tmp_path, monkeypatch):
@@ -112,7 +112,7 @@ def test_ctrl_c_stops_and_the_other_engine_goes_on(cluster, source, whole, tmp_p
     p = start(source, out, cluster)
     until(lambda: n_shards(out) >= 3)
     p.send_signal(signal.SIGINT)
-    said = p.communicate(timeout=30)
+    said = p.communicate(timeout=120)
     assert p.returncode == 130 and 'give the same command again to go on' in said[0] and said[1].strip() == 'simpsons: stopped', said
     until(lambda: not workers(cluster.head_node))
     kept = {o: o.stat().st_mtime_ns for o in out.glob('shard-*')}
@@ -131,7 +131,7 @@ def test_what_a_worker_finds_wrong_is_told_in_a_sentence(cluster, source, tmp_pa
 
 def test_ray_started_on_this_machine(source, tmp_path):
     done = simpsons('label', 'demo', source.parent/'ep 01.mp4', '-o', tmp_path/'out', '--engine', 'ray', '--runtime', 'onnxruntime')
-    assert done.returncode == 0 and 'labelled 20 pictures and frames' in done.stdout and not done.stderr, (done.stdout, done.stderr)
+    assert done.returncode == 0 and 'labelled 10 pictures and frames' in done.stdout and not done.stderr, (done.stdout, done.stderr)
 
 
 def test_a_mistake_is_told_in_a_sentence(source, tmp_path):
