@@ -63,6 +63,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'simpsons_fastai.archive._check_seen': ('archive.html#_check_seen', 'simpsons_fastai/archive.py'),
                                          'simpsons_fastai.archive._chosen': ('archive.html#_chosen', 'simpsons_fastai/archive.py'),
                                          'simpsons_fastai.archive._cluster': ('archive.html#_cluster', 'simpsons_fastai/archive.py'),
+                                         'simpsons_fastai.archive._counted': ('archive.html#_counted', 'simpsons_fastai/archive.py'),
                                          'simpsons_fastai.archive._enter': ('archive.html#_enter', 'simpsons_fastai/archive.py'),
                                          'simpsons_fastai.archive._frames': ('archive.html#_frames', 'simpsons_fastai/archive.py'),
                                          'simpsons_fastai.archive._held': ('archive.html#_held', 'simpsons_fastai/archive.py'),

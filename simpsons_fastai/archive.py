@@ -470,7 +470,7 @@ def _identity(bundle:Bundle) -> str:
     "A checksum of all that an answer depends on."
     return hashlib.sha256(json.dumps(sorted((k, v) for k,v in bundle.sums.items() if k != 'README.md')).encode()).hexdigest()
 
-# %% ../nbs/27a_archive.ipynb #1c46a38e
+# %% ../nbs/27a_archive.ipynb #4b53d1fb
 _RETRIES = 10 # times that a shard is begun again when its worker is lost
 _SHARED = 'BUNDLE, SOURCE and OUT must lie under the same paths on all machines'
 
@@ -502,6 +502,11 @@ def _check_seen(plan:Plan, rows:list):
     if gone and (unseen := next((o['source'] for o in plan.sources() if o['size'] is not None and _shown(o['source']) in gone), None)):
         raise SimpsonsError(f'{_shown(plan.path(unseen))} is not there: {_SHARED}')
 
+def _counted(plan:Plan, shard:Shard) -> tuple: # (rows, rows with an error)
+    "What a shard that is there holds."
+    errors = pq.ParquetFile(plan.file(shard.number)).read(['error'])['error']
+    return len(errors),len(errors) - errors.null_count
+
 def _label_shard(job:dict, shard:Shard) -> tuple: # (rows, rows with an error)
     "Label a shard in a worker of Ray, unless it is there."
     try:
@@ -510,11 +515,10 @@ def _label_shard(job:dict, shard:Shard) -> tuple: # (rows, rows with an error)
             rows = [row for _,row in _answered(plan, predictor, [shard]) if row is not None]
             _check_seen(plan, rows)
             _write_shard(plan, shard.number, rows)
-        errors = pq.ParquetFile(plan.file(shard.number)).read(['error'])['error']
-        return len(errors),len(errors) - errors.null_count
+        return _counted(plan, shard)
     except SimpsonsError as e: raise SimpsonsError(f'on the machine {platform.node()}: {e}') from None
 
-# %% ../nbs/27a_archive.ipynb #7fc26ba1
+# %% ../nbs/27a_archive.ipynb #83af535b
 def _ray():
     "Ray; it comes with an extra."
     try: import ray
@@ -537,6 +541,7 @@ def _cluster(address:str|None):
     else: _check_reached(address)
     try: ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError) as e: raise SimpsonsError(f'Ray cannot be used at {address} ({str(e).strip().splitlines()[0]}): mend that, or use --engine local') from None
+    ray._private.worker._worker_logs_enabled = False # what Ray says of lost machines, else printed here
     try: yield ray
     finally: ray.shutdown()
 
@@ -565,7 +570,7 @@ def _label_there(plan:Plan, pace:_Pace, job:dict, address:str|None):
                 if not waiting: break
                 for ref in ray.wait(list(waiting), timeout=pace.every)[0]:
                     shard,found = waiting.pop(ref),_taken(ray, ref)
-                    if found: pace(*found)
+                    if found or plan.is_done(shard.number): pace(*(found or _counted(plan, shard)))
                     else: lost.append(shard)
                 pace()
         finally:
@@ -573,7 +578,7 @@ def _label_there(plan:Plan, pace:_Pace, job:dict, address:str|None):
     if lost: raise SimpsonsError(f'{len(lost)} of {sum(1 for _ in plan.shards())} parts are not labelled, as their workers were lost each time; the first begins with '
                                  f'{_shown(lost[0].units[0].source)}: look at its files and at the memory of the machines, then give the same command again')
 
-# %% ../nbs/27a_archive.ipynb #b46e51e7
+# %% ../nbs/27a_archive.ipynb #d10dfbca
 ENGINES = 'local','ray'
 
 def _asked(source, fps:float, scenes:float|None, k:int, bs:int, shard:int, engine:str, address:str|None) -> list:
@@ -598,7 +603,7 @@ def _carry_out(plan:Plan, predictor:Predictor, engine:str, address:str|None, pre
     job = dict(out=os.path.abspath(plan.out), plan=plan.id, version=__version__, bundle=os.path.abspath(bundle.path), precision=precision, device=predictor.device, n_workers=n_workers or 1)
     try: _label_there(plan, pace, job, address) if engine == 'ray' else _label_here(plan, pace, predictor)
     except KeyboardInterrupt:
-        print('\n'*pace.bar + 'what is labelled stays: give the same command again to go on', flush=True)
+        print('\n'*pace.bar + 'stopped; what is labelled stays: give the same command again to go on', flush=True)
         raise
     clean()
     return pace
