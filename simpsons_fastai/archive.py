@@ -518,7 +518,7 @@ def _label_shard(job:dict, shard:Shard) -> tuple: # (rows, rows with an error)
         return _counted(plan, shard)
     except SimpsonsError as e: raise SimpsonsError(f'on the machine {platform.node()}: {e}') from None
 
-# %% ../nbs/27a_archive.ipynb #83af535b
+# %% ../nbs/27a_archive.ipynb #0ee06e24
 def _ray():
     "Ray; it comes with an extra."
     try: import ray
@@ -564,21 +564,18 @@ def _label_there(plan:Plan, pace:_Pace, job:dict, address:str|None):
     with _cluster(address) as ray:
         task = ray.remote(num_cpus=cores, num_gpus=int(job['device'] not in (None, 'cpu')), max_retries=_RETRIES, max_calls=0)(_label_shard)
         if not _slots(ray, cores): print(f'no machine of the cluster has {cores} cores: waiting for one that has', flush=True)
-        try:
-            while True:
-                for o in islice(left, max(0, 2*_slots(ray, cores) + 2 - len(waiting))): waiting[task.remote(job, o)] = o
-                if not waiting: break
-                for ref in ray.wait(list(waiting), timeout=pace.every)[0]:
-                    shard,found = waiting.pop(ref),_taken(ray, ref)
-                    if found or plan.is_done(shard.number): pace(*(found or _counted(plan, shard)))
-                    else: lost.append(shard)
-                pace()
-        finally:
-            for ref in waiting: ray.cancel(ref, force=True)
+        while True:
+            for o in islice(left, max(0, 2*_slots(ray, cores) + 2 - len(waiting))): waiting[task.remote(job, o)] = o
+            if not waiting: break
+            for ref in ray.wait(list(waiting), timeout=pace.every)[0]:
+                shard,found = waiting.pop(ref),_taken(ray, ref)
+                if found or plan.is_done(shard.number): pace(*(found or _counted(plan, shard)))
+                else: lost.append(shard)
+            pace()
     if lost: raise SimpsonsError(f'{len(lost)} of {sum(1 for _ in plan.shards())} parts are not labelled, as their workers were lost each time; the first begins with '
                                  f'{_shown(lost[0].units[0].source)}: look at its files and at the memory of the machines, then give the same command again')
 
-# %% ../nbs/27a_archive.ipynb #d10dfbca
+# %% ../nbs/27a_archive.ipynb #07446a14
 ENGINES = 'local','ray'
 
 def _asked(source, fps:float, scenes:float|None, k:int, bs:int, shard:int, engine:str, address:str|None) -> list:
@@ -600,7 +597,7 @@ def _carry_out(plan:Plan, predictor:Predictor, engine:str, address:str|None, pre
     clean = lambda: [o.unlink(missing_ok=True) for o in plan.out.glob('.shard-*')]
     clean()
     pace,bundle = _Pace(sum(o.rows for o in plan.shards())),predictor.bundle
-    job = dict(out=os.path.abspath(plan.out), plan=plan.id, version=__version__, bundle=os.path.abspath(bundle.path), precision=precision, device=predictor.device, n_workers=n_workers or 1)
+    job = dict(out=os.path.abspath(plan.out), plan=plan.id, version=__version__, bundle=os.path.abspath(bundle.path), precision=precision, device=(predictor.device or '').partition(':')[0] or None, n_workers=n_workers or 1)
     try: _label_there(plan, pace, job, address) if engine == 'ray' else _label_here(plan, pace, predictor)
     except KeyboardInterrupt:
         print('\n'*pace.bar + 'stopped; what is labelled stays: give the same command again to go on', flush=True)
