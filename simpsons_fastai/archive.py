@@ -7,7 +7,7 @@ __all__ = ['VIDEO_SUFFIXES', 'FORMAT', 'SCHEMA', 'ROWS', 'ENGINES', 'is_video_na
            'label', 'read_labels', 'smooth', 'appearances', 'plot_timeline', 'by_character', 'by_video', 'timeline',
            'seconds_f1']
 
-# %% ../nbs/27a_archive.ipynb #3c86ffdc
+# %% ../nbs/27a_archive.ipynb #139453ee
 import csv, hashlib, json, logging, math, os, platform, subprocess, sys, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ from typing import NamedTuple
 from uuid import uuid4
 import numpy as np
 from PIL import ExifTags, Image
-from . import __version__
+import simpsons_fastai
 from .bundle import Bundle, load_bundle
 from .core import SimpsonsError, iso_now, n_threads, read_json, write_json, write_whole
 from .images import PictureError, Preprocess, data_uri, is_image_name
@@ -470,7 +470,7 @@ def _identity(bundle:Bundle) -> str:
     "A checksum of all that an answer depends on."
     return hashlib.sha256(json.dumps(sorted((k, v) for k,v in bundle.sums.items() if k != 'README.md')).encode()).hexdigest()
 
-# %% ../nbs/27a_archive.ipynb #4b53d1fb
+# %% ../nbs/27a_archive.ipynb #b1c6b127
 _RETRIES = 10 # times that a shard is begun again when its worker is lost
 _SHARED = 'BUNDLE, SOURCE and OUT must lie under the same paths on all machines'
 
@@ -487,7 +487,7 @@ def _prepared(
     "What a worker needs, made once; it must be what the plan says."
     def check(good:bool, what:str, way:str=_SHARED):
         if not good: raise SimpsonsError(f'{what}: {way}')
-    check(version == __version__, f'simpsons_fastai is {__version__} there and {version} here', 'install the same version on all machines')
+    check(version == simpsons_fastai.__version__, f'simpsons_fastai is {simpsons_fastai.__version__} there and {version} here', 'install the same version on all machines')
     check(os.path.isfile(f'{out}/plan.json') and (o := Plan(out)).id == plan, f'{out} is not the folder of these labels')
     check(os.path.isdir(bundle), f'{bundle} is not there')
     bundle = load_bundle(bundle)
@@ -575,7 +575,7 @@ def _label_there(plan:Plan, pace:_Pace, job:dict, address:str|None):
     if lost: raise SimpsonsError(f'{len(lost)} of {sum(1 for _ in plan.shards())} parts are not labelled, as their workers were lost each time; the first begins with '
                                  f'{_shown(lost[0].units[0].source)}: look at its files and at the memory of the machines, then give the same command again')
 
-# %% ../nbs/27a_archive.ipynb #07446a14
+# %% ../nbs/27a_archive.ipynb #a92be917
 ENGINES = 'local','ray'
 
 def _asked(source, fps:float, scenes:float|None, k:int, bs:int, shard:int, engine:str, address:str|None) -> list:
@@ -597,7 +597,7 @@ def _carry_out(plan:Plan, predictor:Predictor, engine:str, address:str|None, pre
     clean = lambda: [o.unlink(missing_ok=True) for o in plan.out.glob('.shard-*')]
     clean()
     pace,bundle = _Pace(sum(o.rows for o in plan.shards())),predictor.bundle
-    job = dict(out=os.path.abspath(plan.out), plan=plan.id, version=__version__, bundle=os.path.abspath(bundle.path), precision=precision, device=(predictor.device or '').partition(':')[0] or None, n_workers=n_workers or 1)
+    job = dict(out=os.path.abspath(plan.out), plan=plan.id, version=simpsons_fastai.__version__, bundle=os.path.abspath(bundle.path), precision=precision, device=(predictor.device or '').partition(':')[0] or None, n_workers=n_workers or 1)
     try: _label_there(plan, pace, job, address) if engine == 'ray' else _label_here(plan, pace, predictor)
     except KeyboardInterrupt:
         print('\n'*pace.bar + 'stopped; what is labelled stays: give the same command again to go on', flush=True)

@@ -5,6 +5,7 @@ import pytest
 os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'  # on these systems Ray listens to this machine alone; so it does here, too
 pytest.importorskip('av'); pytest.importorskip('pyarrow')
 ray = pytest.importorskip('ray', reason="ray is not installed: pip install 'simpsons_fastai[ray]'")
+import simpsons_fastai
 from conftest import simpsons
 from test_archive import HOW, PROGRAM, same
 from simpsons_fastai import archive
@@ -124,7 +125,7 @@ def test_ctrl_c_stops_and_the_other_engine_goes_on(cluster, source, whole, tmp_p
 
 def test_what_a_worker_finds_wrong_is_told_in_a_sentence(cluster, source, tmp_path, monkeypatch):
     "A worker that sees another disk, as the other version of the package does."
-    monkeypatch.setattr(archive, '__version__', '0.0.1')
+    monkeypatch.setattr(simpsons_fastai, '__version__', '0.0.1')
     with pytest.raises(SimpsonsError, match='on the machine .*: simpsons_fastai is .* there and 0.0.1 here: install the same version') as e:
         label('demo', source, tmp_path/'out', engine='ray', address=cluster.address, **HOW)
     assert '\n' not in str(e.value) and not n_shards(tmp_path/'out')
