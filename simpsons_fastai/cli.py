@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'mini', 'train', 'recipes', 'runs', 'evaluate', 'predict', 'ensemble', 'compare', 'download', 'submit', 'study',
-           'report', 'calibrate', 'clean', 'add_head', 'summary', 'bundle', 'demo', 'serve', 'main']
+           'report', 'calibrate', 'clean', 'add_head', 'summary', 'label', 'timeline', 'bundle', 'demo', 'serve',
+           'main']
 
 # %% ../nbs/30_cli.ipynb #ef0370fd
 import inspect, json, os, warnings
@@ -359,6 +360,44 @@ def summary(
     facts = load_bundle(bundle)
     from simpsons_fastai.tags import summary as _summary
     print(_summary(facts))
+
+# %% ../nbs/30_cli.ipynb #71c54048
+@app.command()
+def label(
+    bundle:_Bundle,
+    source:Annotated[list[Path], typer.Argument(help='a folder with all that is below it, a list (.txt, or .csv with the column path), pictures or videos')],
+    out:Annotated[Path, typer.Option('--out', '-o', help='the folder to write; one that was begun is gone on with')],
+    fps:Annotated[float, typer.Option(help='frames a second of a video')]=1.,
+    scenes:Annotated[Optional[float], typer.Option(help='instead a frame a scene: the share of the pixels that changes its colour in a cut, as 0.25')]=None,
+    k:Annotated[int, typer.Option(help='labels a row')]=5,
+    bs:Annotated[int, typer.Option(help='pictures a batch')]=16,
+    shard:Annotated[int, typer.Option(help='rows a file, about; what is lost at most when the process is killed')]=1000,
+    runtime:_Runtime='auto',
+    precision:_Precision='auto',
+    device:_Device=None,
+    num_workers:Annotated[Optional[int], typer.Option(help='threads that decode; with ray the cores that a worker takes, 1 unless told')]=None,
+    tta:_Tta=None,
+    engine:Annotated[str, typer.Option(help='local, this process; or ray, the workers of a cluster')]='local',
+    address:Annotated[Optional[str], typer.Option(help='of the cluster, as auto or 10.0.0.1:6379; RAY_ADDRESS, or Ray started on this machine, unless told')]=None,
+):
+    "Name what is in every picture and video of SOURCE: Parquet files, a row a picture or frame."
+    from simpsons_fastai.archive import label as _label
+    print(f'the labels lie in {_label(bundle, source, out, fps, scenes, k, bs, shard, runtime, precision, device, num_workers, tta, engine, address)}')
+
+@app.command()
+def timeline(
+    out:Annotated[Path, typer.Argument(help='the folder that `simpsons label` wrote')],
+    window:Annotated[float, typer.Option(help='seconds around a frame that vote')]=3.,
+    gap:Annotated[float, typer.Option(help='longest gap to close, seconds')]=2.,
+    shortest:Annotated[float, typer.Option(help='shortest appearance, seconds')]=1.,
+    sure:Annotated[float, typer.Option(help='confidence below which a frame shows nobody')]=0.,
+    nobody:Annotated[str, typer.Option(help='the label that means nobody, where the model has one')]='nobody',
+):
+    "Make appearances of the labels of videos: who was on screen, when. A table, a picture, a page."
+    from simpsons_fastai.archive import by_character, timeline as _timeline
+    found = _timeline(out, window, gap, shortest, sure, nobody)
+    print(by_character(found).round(2).to_string(index=False) if len(found) else 'nobody was on screen')
+    print(f'the timeline lies in {out}: timeline.csv, timeline.png, timeline.html')
 
 # %% ../nbs/30_cli.ipynb #4018a10d
 @app.command()

@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['ERAS', 'TOWNSFOLK', 'FRAME', 'Era', 'Pen', 'bun', 'mohawk', 'bob', 'long_hair', 'bald', 'pigtails', 'bowl', 'cloud',
-           'beanie', 'helmet', 'Person', 'draw_person', 'draw_scene', 'mini_frame', 'springfield_mini']
+           'beanie', 'helmet', 'Person', 'draw_person', 'draw_scene', 'mini_frame', 'springfield_mini',
+           'springfield_video']
 
-# %% ../nbs/02_springfield.ipynb #6f8a9550
+# %% ../nbs/02_springfield.ipynb #44a466ff
 import colorsys, math, random
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
-from .core import SimpsonsError, track, write_whole_folder
+from .core import SimpsonsError, track, write_whole, write_whole_folder
 
 # %% ../nbs/02_springfield.ipynb #6bd8f5d6
 @dataclass(frozen=True)
@@ -298,3 +300,47 @@ def springfield_mini(
             dest.parent.mkdir(parents=True, exist_ok=True)
             im.save(dest, quality=90)
     return path
+
+# %% ../nbs/02_springfield.ipynb #44e90747
+def _cast(seconds:float, rng:random.Random): # yields (Person or None, from, to), in seconds
+    "Who is on screen when."
+    at,who = 0.,None
+    while at < seconds:
+        who = None if who and rng.random() < .25 else rng.choice([o for o in TOWNSFOLK if o is not who])
+        end = min(seconds, at + (rng.randint(16, 48) if who else rng.randint(8, 16))/4)
+        yield who,at,end
+        at = end
+
+def _shots(n:int, fps:int, rng:random.Random): # yields numbers of frames
+    "`n` frames in shots of a second or two."
+    while n > 0:
+        yield (shot := min(n, rng.randint(fps, 2*fps)))
+        n -= shot
+
+def _pan(im:Image.Image, n:int): # yields `n` frames
+    "A camera that moves over a picture from left to right."
+    w,h = FRAME
+    large = im.resize((w + 16, h + 12), Image.Resampling.BILINEAR)
+    for i in range(n): yield large.crop((x := round(16*i/n), 6, x + w, 6 + h))
+
+def springfield_video(
+    path:str|Path, # the file to write; its suffix says the format, as .mp4 or .mkv
+    seconds:float=60., # how long
+    fps:int=12, # frames a second
+    seed:int=42, # the same seed, the same appearances and pictures
+): # a DataFrame, a row an appearance: character, from, to (seconds)
+    "Draw a video with known appearances."
+    import av, pandas as pd
+    rng,cast = random.Random(f'{seed}/video'),[]
+    with write_whole(path) as tmp, av.open(str(tmp), 'w') as file:
+        stream,n = file.add_stream('libx264', rate=fps, options=dict(crf='20')),0
+        (stream.width, stream.height),stream.pix_fmt = FRAME,'yuv420p'
+        for who,start,end in _cast(seconds, rng):
+            if who: cast.append((who.name, start, end))
+            for shot in _shots(round(end*fps) - n, fps, rng):
+                for im in _pan(draw_scene(who, rng.choice(ERAS), rng), shot):
+                    frame = av.VideoFrame.from_image(im)
+                    frame.pts,frame.time_base,n = n,Fraction(1, fps),n + 1
+                    file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return pd.DataFrame(cast, columns=['character', 'from', 'to'])

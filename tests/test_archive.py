@@ -1,0 +1,210 @@
+"An archive is labelled by real processes that are killed: real pictures, real videos, damaged ones among them."
+import os, random, shutil, signal, subprocess, sys, time
+import numpy as np
+import pytest
+pytest.importorskip('av'); pytest.importorskip('pyarrow')
+import pandas as pd
+import pyarrow as pa, pyarrow.parquet as pq
+from conftest import simpsons
+from simpsons_fastai.archive import Plan, label, read_labels, seconds_f1, timeline
+from simpsons_fastai.bundle import DEMO, load_bundle, restate_bundle
+from simpsons_fastai.core import SimpsonsError
+from simpsons_fastai.springfield import springfield_video
+
+HOW = dict(shard=8, bs=8, runtime='onnxruntime')
+PROGRAM = [sys.executable, '-m', 'simpsons_fastai.cli', 'label', 'demo']
+
+
+def damaged(good, dest):
+    "A video with a hole of noise in its middle."
+    data = bytearray(good.read_bytes())
+    a, b = len(data)*2//5, len(data)*3//5
+    data[a:b] = np.random.default_rng(0).integers(0, 256, b - a, dtype=np.uint8).tobytes()
+    dest.write_bytes(data)
+
+def same(a, b):
+    "Are the rows of two folders the same?"
+    a, b = (read_labels(o) for o in (a, b))
+    return a.drop(columns='top').equals(b.drop(columns='top')) and [list(o) if o is not None else None for o in a.top] == [list(o) if o is not None else None for o in b.top]
+
+
+@pytest.fixture(scope='module')
+def archive(mini, tmp_path_factory):
+    "A tree as archives are: (its folder, who is in the video when)."
+    root = tmp_path_factory.mktemp('archive')/'the archive'
+    shutil.copytree(mini, root/'Staffel 1 – Übersicht')
+    known = springfield_video(root/'ep 01.mp4', seconds=40, seed=3)
+    springfield_video(root/'whole.mkv', seconds=20, seed=4)
+    data = (root/'whole.mkv').read_bytes()
+    (root/'cut off.mkv').write_bytes(data[:len(data)*3//5])
+    damaged(root/'whole.mkv', root/'hole.mkv')
+    (root/'no video.mp4').write_bytes(b'nothing of the kind'*50); (root/'empty.mp4').touch()
+    picture = next(root.rglob('*.jpg')).read_bytes()
+    (root/'cut off.jpg').write_bytes(picture[:700]); (root/'empty.jpg').touch()
+    (root/'日本 🎬.jpg').write_bytes(picture)
+    with open(os.path.join(os.fsencode(root), b'latin \xfc.jpg'), 'wb') as f: f.write(picture)
+    (root/'loop').symlink_to(root, target_is_directory=True)
+    (root/'up').symlink_to(root.parent, target_is_directory=True)
+    (root/'self.jpg').symlink_to(root/'self.jpg'); (root/'dangling.jpg').symlink_to(root/'gone.jpg')
+    return root, known
+
+@pytest.fixture(scope='module')
+def whole(archive, tmp_path_factory):
+    "The labels of a run that nothing happened to."
+    return label('demo', archive[0], tmp_path_factory.mktemp('labels')/'whole', **HOW)
+
+
+def test_every_file_has_its_rows(archive, whole):
+    rows = read_labels(whole)
+    per = rows.groupby('source', sort=False).size()
+    assert per['ep 01.mp4'] == 40 and per['whole.mkv'] == 20 and '日本 🎬.jpg' in per and 'latin \\xfc.jpg' in per
+    pictures = rows[rows.time.isna() & rows.error.isna()]
+    assert len(pictures) == 242 and pictures.source.is_unique and not per.index.str.contains('loop/|up/').any()
+    assert set(map(tuple, pictures[['width', 'height']].values)) == {(200, 150)}
+    good = rows[rows.error.isna()]
+    assert [o[0]['label'] for o in good.top] == good.label.tolist() and good.confidence.between(0, 1).all()
+    video = rows[rows.source == 'ep 01.mp4']
+    assert video.time.tolist() == list(range(40)) and video.frame.tolist() == [12*i for i in range(40)]
+
+
+def test_what_cannot_be_read_is_a_row_with_an_error(whole):
+    rows = read_labels(whole)
+    errors = rows[rows.error.notna()].groupby('source').error.agg(list).to_dict()
+    assert errors['cut off.jpg'] == ['truncated'] and errors['empty.jpg'] == errors['empty.mp4'] == ['empty file (0 bytes)']
+    assert errors['dangling.jpg'] == ['missing file'] and 'symbolic links' in errors['self.jpg'][0]
+    assert errors['no video.mp4'][0].startswith(('damaged video', 'no video')) and errors['cut off.mkv'][-1].startswith('ends at')
+    assert 'whole.mkv' not in errors and 'ep 01.mp4' not in errors
+    assert 5 < len(rows[(rows.source == 'cut off.mkv') & rows.error.isna()]) < 20 and 5 < len(rows[(rows.source == 'hole.mkv') & rows.error.isna()]) <= 20
+
+
+def test_a_shard_is_at_most_as_large_as_it_was_planned(whole):
+    plan = Plan(whole)
+    planned = {o.number: o.rows for o in plan.shards()}
+    assert set(planned) == {int(o.stem[6:]) for o in whole.glob('shard-*')} and max(planned.values()) == 8
+    assert all(plan.is_done(o) for o in planned)
+
+
+def test_killed_ten_times_the_rows_are_the_same(archive, whole, tmp_path):
+    "By SIGKILL, three times while it begins and seven times after some shards."
+    rng, out, kills = random.Random(5), tmp_path/'killed', 0
+    command = [*PROGRAM, archive[0], '-o', out, *[o for k, v in HOW.items() for o in (f'--{k}', v)]]
+    while True:
+        there = len(list(out.glob('shard-*')))
+        p = subprocess.Popen([str(o) for o in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        until, more = time.monotonic() + rng.uniform(.05, 1.2), rng.randint(1, 2)
+        while kills < 10 and p.poll() is None and (kills >= 3 or time.monotonic() < until) and len(list(out.glob('shard-*'))) < there + more: time.sleep(.001)
+        time.sleep(rng.uniform(0, .01)*(3 <= kills < 10))
+        if kills < 10 and p.poll() is None: p.send_signal(signal.SIGKILL)
+        said = p.communicate()[0]
+        if p.returncode != -signal.SIGKILL: break
+        kills += 1
+    assert kills == 10 and p.returncode == 0, said
+    assert same(out, whole) and not list(out.glob('.shard-*'))
+
+
+def test_a_shard_that_is_not_whole_is_made_again(archive, whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path/'again')
+    first, second, *_, last = sorted(out.glob('shard-*'))
+    first.unlink(); second.write_bytes(b''); last.write_bytes(last.read_bytes()[:-20])
+    kept = {o: o.stat().st_mtime_ns for o in out.glob('shard-*')}
+    label('demo', archive[0], out, **HOW)
+    assert same(out, whole)
+    assert {o for o in kept if o.stat().st_mtime_ns != kept[o]} == {second, last}
+
+
+def test_something_else_is_refused(archive, whole, tmp_path):
+    def refused(said, bundle='demo', source=archive[0], out=whole, **how):
+        with pytest.raises(SimpsonsError, match=said) as e: label(bundle, source, out, **HOW | how)
+        assert '\n' not in str(e.value)
+    refused('was begun with fps 1.0, not 2.0', fps=2)
+    refused('was begun with scenes None, not 0.2', scenes=.2)
+    refused('give that again, or another folder', source=archive[0]/'ep 01.mp4')
+    other = shutil.copytree(DEMO, tmp_path/'other')
+    restate_bundle(load_bundle(other), temperature=2.)
+    refused('another model', bundle=other)
+    (archive[0]/'zz new.jpg').write_bytes(b'')
+    try: refused('zz new.jpg comes where 日本 🎬.jpg came')
+    finally: (archive[0]/'zz new.jpg').unlink()
+    data = (archive[0]/'empty.jpg').read_bytes(); (archive[0]/'empty.jpg').write_bytes(b'more')
+    try: refused('empty.jpg has changed since')
+    finally: (archive[0]/'empty.jpg').write_bytes(data)
+    (tmp_path/'nothing').mkdir(); (tmp_path/'a file').touch(); (tmp_path/'list.csv').write_text('file\nx.jpg\n')
+    refused('no picture and no video', source=tmp_path/'nothing', out=tmp_path/'x')
+    refused('does not exist', source=tmp_path/'nowhere', out=tmp_path/'x')
+    refused('cannot be written to', out=tmp_path/'a file'/'x')
+    refused('no plan: give a new folder', out=archive[0])
+    refused('no column path', source=tmp_path/'list.csv', out=tmp_path/'y')
+    with pytest.raises(SimpsonsError, match='holds no labels'): timeline(tmp_path)
+
+
+def test_a_full_disk_is_told_and_gone_on_from(archive, whole, tmp_path):
+    "As on a full disk, no file can grow beyond a kilobyte once the shards are written."
+    out = tmp_path/'full'
+    code = ('import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))\n'
+            'from simpsons_fastai.core import exit_on_error; from simpsons_fastai import archive\n'
+            'write = archive.pq.write_table\n'
+            'def small(*args, **kwargs): resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY)); return write(*args, **kwargs)\n'
+            'archive.pq.write_table = small\n'
+            f'exit_on_error(archive.label, "demo", {str(archive[0])!r}, {str(out)!r}, **{HOW!r})')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and f'{out} cannot be written to' in done.stderr and 'Traceback' not in done.stderr, done.stderr
+    assert not list(out.glob('shard-*'))
+    label('demo', archive[0], out, **HOW)
+    assert same(out, whole)
+
+
+def test_two_processes_do_not_share_a_folder(archive, whole):
+    import fcntl
+    with open(whole/'.lock') as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        with pytest.raises(SimpsonsError, match='another process'): label('demo', archive[0], whole, **HOW)
+
+
+def test_ten_thousand_files_in_one_folder(archive, tmp_path):
+    from PIL import Image
+    (tmp_path/'many').mkdir()
+    Image.open(archive[0]/'日本 🎬.jpg').resize((28, 28)).save(tmp_path/'many/00000.jpg')
+    for i in range(1, 10_000): os.link(tmp_path/'many/00000.jpg', tmp_path/f'many/{i:05}.jpg')
+    rows = read_labels(label('demo', tmp_path/'many', tmp_path/'out', bs=64, tta='none', k=1))
+    assert rows.source.tolist() == [f'{i:05}.jpg' for i in range(10_000)] and rows.label.nunique() == 1
+
+
+def test_a_list_keeps_its_order(archive, tmp_path):
+    files = ['日本 🎬.jpg', 'ep 01.mp4', 'gone.jpg', '日本 🎬.jpg']
+    for name, text in {'list.txt': '\n'.join(files), 'list.csv': 'note,path\n' + ''.join(f'x,{o}\n' for o in files)}.items():
+        (archive[0]/name).write_text(text)
+        rows = read_labels(label('demo', archive[0]/name, tmp_path/name, **HOW))
+        (archive[0]/name).unlink()
+        assert list(dict.fromkeys(rows.source)) == files[:3] and len(rows) == 43 and rows.source.iloc[-1] == files[0]
+
+
+def test_the_timeline_is_what_was_shown(archive, tmp_path):
+    "The labels are those drawn, one in eight of them wrong."
+    root, known = archive
+    out, rng = label('demo', root/'ep 01.mp4', tmp_path/'four', fps=4, **HOW), np.random.default_rng(1)
+    for file in sorted(out.glob('shard-*')):
+        table = pq.read_table(file)
+        who = [next((o['character'] for _, o in known.iterrows() if o['from'] <= t < o['to']), 'nobody') for t in table['time'].to_pylist()]
+        who = [rng.choice(known.character) if rng.random() < .125 else o for o in who]
+        for column, values in dict(label=pa.array(who), refused=pa.array([False]*len(who))).items(): table = table.set_column(table.schema.get_field_index(column), column, values)
+        pq.write_table(table, file)
+    found = timeline(out)
+    assert seconds_f1(found, known) >= .95
+    assert pd.read_csv(out/'timeline.csv')[['character', 'video', 'frames']].equals(found[['character', 'video', 'frames']])
+    page = (out/'timeline.html').read_text()
+    assert all(o in page for o in known.character.unique()) and 'ep 01.mp4' in page and 'http://' not in page and 'https://' not in page
+    assert (out/'timeline.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def test_the_program_says_what_it_did(archive, tmp_path):
+    done = simpsons('label', 'demo', archive[0]/'ep 01.mp4', archive[0]/'日本 🎬.jpg', '-o', tmp_path/'out', '--fps', 2, '--runtime', 'onnxruntime')
+    assert done.returncode == 0 and 'labelled 81 pictures and frames, 0 of them with an error' in done.stdout, done.stderr
+    done = simpsons('timeline', tmp_path/'out')
+    assert done.returncode == 0 and 'timeline.html' in done.stdout, done.stderr
+    done = simpsons('label', 'demo', tmp_path/'nowhere', '-o', tmp_path/'none')
+    assert done.returncode == 2 and 'does not exist' in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_neither_fastai_nor_torch_is_imported():
+    code = "import sys, simpsons_fastai.archive; print([o for o in ('torch', 'fastai', 'timm', 'pandas', 'matplotlib') if o in sys.modules])"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
