@@ -53,10 +53,10 @@ check-readme: env
 	$(call readme_to,build/readme)
 	diff README.md build/readme/README.md
 
-# what notebooks leave in the temporary folder goes with them
+# two at a time, a thread each; what notebooks leave in the temporary folder goes with them
 check-notebooks: env
 	rm -rf build/tmp && mkdir -p build/tmp
-	TMPDIR=$(CURDIR)/build/tmp $(BIN)/nbdev_test --n-workers 1 --timing; status=$$?; rm -rf build/tmp; exit $$status
+	TMPDIR=$(CURDIR)/build/tmp OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n-workers 2 --timing; status=$$?; rm -rf build/tmp; exit $$status
 
 # run every notebook and keep its outputs
 notebooks: env
@@ -68,12 +68,13 @@ bench: env
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/inference.py --n 96
 
-# a folder of 2,000 pictures, streams of 2,000 and 20,000, the time to a score on DATA, and what saving costs
+# a folder of 2,000 pictures, streams of 2,000 and 20,000, the time to a score on DATA, what saving costs, and archives
 bench-long: env
 	$(BIN)/python benchmarks/inference.py --n 2000
 	$(BIN)/python benchmarks/inference.py --case small --n 2000 --memory
 	$(BIN)/python benchmarks/time_to_f1.py $(DATA)
-	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/resume.py --data $(DATA)
+	$(BIN)/python benchmarks/archive.py --memory --timeline --ray
 
 # the service under load, against predict_many on the same pictures; and under 5,000 hostile uploads. ARGS='--json FILE' keeps the figures
 load: env
