@@ -518,7 +518,7 @@ def _label_shard(job:dict, shard:Shard) -> tuple: # (rows, rows with an error)
         return _counted(plan, shard)
     except SimpsonsError as e: raise SimpsonsError(f'on the machine {platform.node()}: {e}') from None
 
-# %% ../nbs/27a_archive.ipynb #0ee06e24
+# %% ../nbs/27a_archive.ipynb #b7ba2078
 def _ray():
     "Ray; it comes with an extra."
     try: import ray
@@ -530,7 +530,7 @@ def _check_reached(address:str, seconds:float=30):
     ask = [sys.executable, '-m', 'ray.scripts.scripts', 'status', '--address', address]
     with suppress(subprocess.TimeoutExpired):
         if not subprocess.run(ask, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=seconds).returncode: return
-    raise SimpsonsError(f'no cluster of this version of Ray answers at {address}: start one with `ray start --head`, or give the address that it said')
+    raise SimpsonsError(f'no cluster of this version of Ray answers at {address}: start one with `ray start --head`, give the address that it said, and set RAY_AUTH_MODE=token if it has a token')
 
 @contextmanager
 def _cluster(address:str|None):
