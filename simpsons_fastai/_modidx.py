@@ -66,6 +66,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'simpsons_fastai.archive._counted': ('archive.html#_counted', 'simpsons_fastai/archive.py'),
                                          'simpsons_fastai.archive._enter': ('archive.html#_enter', 'simpsons_fastai/archive.py'),
                                          'simpsons_fastai.archive._frames': ('archive.html#_frames', 'simpsons_fastai/archive.py'),
+                                         'simpsons_fastai.archive._heard': ('archive.html#_heard', 'simpsons_fastai/archive.py'),
                                          'simpsons_fastai.archive._held': ('archive.html#_held', 'simpsons_fastai/archive.py'),
                                          'simpsons_fastai.archive._html_table': ('archive.html#_html_table', 'simpsons_fastai/archive.py'),
                                          'simpsons_fastai.archive._identity': ('archive.html#_identity', 'simpsons_fastai/archive.py'),

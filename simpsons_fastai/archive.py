@@ -7,8 +7,8 @@ __all__ = ['VIDEO_SUFFIXES', 'FORMAT', 'SCHEMA', 'ROWS', 'ENGINES', 'is_video_na
            'label', 'read_labels', 'smooth', 'appearances', 'plot_timeline', 'by_character', 'by_video', 'timeline',
            'seconds_f1']
 
-# %% ../nbs/30_archive.ipynb #139453ee
-import csv, hashlib, json, logging, math, os, platform, subprocess, sys, time
+# %% ../nbs/30_archive.ipynb #d95a15f0
+import csv, hashlib, json, logging, math, os, platform, signal, subprocess, sys, threading, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -518,7 +518,7 @@ def _label_shard(job:dict, shard:Shard) -> tuple: # (rows, rows with an error)
         return _counted(plan, shard)
     except SimpsonsError as e: raise SimpsonsError(f'on the machine {platform.node()}: {e}') from None
 
-# %% ../nbs/30_archive.ipynb #b7ba2078
+# %% ../nbs/30_archive.ipynb #eed9e257
 def _ray():
     "Ray; it comes with an extra."
     try: import ray
@@ -558,20 +558,31 @@ def _slots(ray, n:int) -> int:
     "How many predictors of n cores the cluster has room for."
     return sum(int(o['Resources'].get('CPU', 0)//n) for o in ray.nodes() if o['Alive'])
 
+@contextmanager
+def _heard():
+    "A list that is no longer empty once Ctrl-C was pressed: inside of Ray an interrupt may get lost."
+    pressed,here = [],threading.current_thread() is threading.main_thread()
+    def hear(*args): pressed.append(True); signal.signal(signal.SIGINT, old)
+    old = signal.signal(signal.SIGINT, hear) if here else None
+    try: yield pressed
+    finally:
+        if here: signal.signal(signal.SIGINT, old)
+
 def _label_there(plan:Plan, pace:_Pace, job:dict, address:str|None):
     "Label what is left, by workers of Ray."
     cores,left,waiting,lost = job['n_workers'],_left(plan, pace),{},[]
-    with _cluster(address) as ray:
+    with _cluster(address) as ray, _heard() as pressed:
         task = ray.remote(num_cpus=cores, num_gpus=int(job['device'] not in (None, 'cpu')), max_retries=_RETRIES, max_calls=0)(_label_shard)
         if not _slots(ray, cores): print(f'no machine of the cluster has {cores} cores: waiting for one that has', flush=True)
         while True:
             for o in islice(left, max(0, 2*_slots(ray, cores) + 2 - len(waiting))): waiting[task.remote(job, o)] = o
             if not waiting: break
-            for ref in ray.wait(list(waiting), timeout=pace.every)[0]:
+            for ref in ray.wait(list(waiting), timeout=1)[0]:
                 shard,found = waiting.pop(ref),_taken(ray, ref)
                 if found or plan.is_done(shard.number): pace(*(found or _counted(plan, shard)))
                 else: lost.append(shard)
             pace()
+            if pressed: raise KeyboardInterrupt
     if lost: raise SimpsonsError(f'{len(lost)} of {sum(1 for _ in plan.shards())} parts are not labelled, as their workers were lost each time; the first begins with '
                                  f'{_shown(lost[0].units[0].source)}: look at its files and at the memory of the machines, then give the same command again')
 

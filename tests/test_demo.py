@@ -127,6 +127,7 @@ def test_an_upload_gets_its_name_and_what_spoke_for_it(demo, opened, pictures, k
     page, answer = opened(demo, width), known.predict(pictures[0])
     upload(page, pictures[0])
     assert submit(page) == answer.label
+    page.locator('[data-testid$="confidence-set"]').nth(4).wait_for()
     assert page.locator('[data-testid$="confidence-set"]').count() == 5
     page.get_by_role('button', name='Where did it look?').click()
     figure = page.locator('figure.looked')
@@ -140,10 +141,11 @@ def test_an_upload_gets_its_name_and_what_spoke_for_it(demo, opened, pictures, k
 @WIDTHS
 def test_a_drawn_example_is_nobody_it_knows(demo, opened, width):
     page = opened(demo, width)
-    assert page.get_by_text('Drawn by the project; this model knows none of them').is_visible()
+    page.get_by_text('Drawn by the project; this model knows none of them').wait_for()
     page.locator('button.gallery-item').nth(1).click()
     page.wait_for_selector('img[alt="The picture to name"]')
     assert submit(page) == 'nobody I know'
+    page.locator('[data-testid$="confidence-set"]').nth(4).wait_for()
     assert page.locator('[data-testid$="confidence-set"]').count() == 5
 
 
