@@ -7,7 +7,7 @@ __all__ = ['VIDEO_SUFFIXES', 'FORMAT', 'SCHEMA', 'ROWS', 'ENGINES', 'is_video_na
            'label', 'read_labels', 'smooth', 'appearances', 'plot_timeline', 'by_character', 'by_video', 'timeline',
            'seconds_f1']
 
-# %% ../nbs/30_archive.ipynb #d95a15f0
+# %% ../nbs/30_archive.ipynb #2fd73ee8
 import csv, hashlib, json, logging, math, os, platform, signal, subprocess, sys, threading, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,6 @@ from io import BytesIO
 from itertools import chain, groupby, islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 import numpy as np
 from PIL import ExifTags, Image
 import simpsons_fastai
@@ -375,7 +374,7 @@ def _ahead(items, n:int=2):
             waiting.append(pool.submit(next, items, end))
             yield o
 
-# %% ../nbs/30_archive.ipynb #b8cf26b3
+# %% ../nbs/30_archive.ipynb #e1d854e2
 ROWS = pa.schema(dict(source=pa.string(), frame=pa.int64(), time=pa.float64(), label=pa.string(), confidence=pa.float32(),
                       top=pa.list_(pa.struct(dict(label=pa.string(), confidence=pa.float32()))), refused=pa.bool_(), width=pa.int32(), height=pa.int32(), error=pa.string()))
 
@@ -399,13 +398,9 @@ def _answered(plan:Plan, predictor:Predictor, shards): # yields (the shard's num
 def _write_shard(plan:Plan, number:int, rows:list):
     "Write a shard, whole or not at all."
     table = pa.Table.from_pylist(rows, ROWS.with_metadata(dict(plan=plan.id)))
-    tmp = plan.file(number).with_name(f'.shard-{number:06}-{uuid4().hex}.parquet') # two machines may write the same shard
-    with _writable(plan.out):
-        try:
-            pq.write_table(table, tmp, compression='zstd')
-            with open(tmp, 'rb') as f: os.fsync(f.fileno())
-            os.replace(tmp, plan.file(number))
-        finally: tmp.unlink(missing_ok=True)
+    with _writable(plan.out), write_whole(plan.file(number)) as tmp:
+        pq.write_table(table, tmp, compression='zstd')
+        with open(tmp, 'rb') as f: os.fsync(f.fileno())
 
 # %% ../nbs/30_archive.ipynb #3a6aea07
 class _Pace:

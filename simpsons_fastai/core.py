@@ -6,11 +6,12 @@
 __all__ = ['SimpsonsError', 'exit_on_error', 'write_whole', 'save_figure', 'write_whole_folder', 'write_json', 'iso_now',
            'read_json', 'interactive', 'n_threads', 'track', 'flat_vocab']
 
-# %% ../nbs/00_core.ipynb #8d721247
+# %% ../nbs/00_core.ipynb #afa67d57
 import json, os, shutil, sys, tempfile, time
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from uuid import uuid4
 from fastcore.imports import IN_NOTEBOOK
 
 # %% ../nbs/00_core.ipynb #c213957d
@@ -38,7 +39,7 @@ def _say(what, status:int) -> int:
     print(f'simpsons: {what}', file=sys.stderr)
     return status
 
-# %% ../nbs/00_core.ipynb #78d578e8
+# %% ../nbs/00_core.ipynb #4940f6e9
 @contextmanager
 def write_whole(
     path:str|Path, # the file to write; missing parent folders are made
@@ -46,7 +47,7 @@ def write_whole(
     "Write a file whole or not at all."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'.{path.stem}-{os.getpid()}{path.suffix}')
+    tmp = path.with_name(f'.{path.stem}-{uuid4().hex}{path.suffix}') # on a shared disk two machines may have processes of one number
     try:
         yield tmp
         os.replace(tmp, path)
