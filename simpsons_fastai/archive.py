@@ -7,7 +7,7 @@ __all__ = ['VIDEO_SUFFIXES', 'FORMAT', 'SCHEMA', 'ROWS', 'ENGINES', 'is_video_na
            'label', 'read_labels', 'smooth', 'appearances', 'plot_timeline', 'by_character', 'by_video', 'timeline',
            'seconds_f1']
 
-# %% ../nbs/30_archive.ipynb #2fd73ee8
+# %% ../nbs/30_archive.ipynb #12ecb8d6
 import csv, hashlib, json, logging, math, os, platform, signal, subprocess, sys, threading, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +23,11 @@ import numpy as np
 from PIL import ExifTags, Image
 import simpsons_fastai
 from .bundle import Bundle, load_bundle
-from .core import SimpsonsError, iso_now, n_threads, read_json, write_json, write_whole
+from .core import SimpsonsError, iso_now, lock_folder, n_threads, read_json, write_json, write_whole
 from .images import PictureError, Preprocess, data_uri, is_image_name
 from .predictor import Predictor
 try: import av, pyarrow as pa, pyarrow.parquet as pq
 except ModuleNotFoundError as e: raise SimpsonsError(f"this needs {e.name}, which is not installed: pip install 'simpsons_fastai[archive]'") from None
-try: import fcntl
-except ModuleNotFoundError: fcntl = None # not on Windows: no lock there
 
 # %% ../nbs/30_archive.ipynb #bff6ff44
 VIDEO_SUFFIXES = {'.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.vob', '.ts', '.m2ts', '.mts', '.mxf', '.wmv', '.flv', '.ogv', '.3gp'}
@@ -402,7 +400,7 @@ def _write_shard(plan:Plan, number:int, rows:list):
         pq.write_table(table, tmp, compression='zstd')
         with open(tmp, 'rb') as f: os.fsync(f.fileno())
 
-# %% ../nbs/30_archive.ipynb #3a6aea07
+# %% ../nbs/30_archive.ipynb #65025746
 class _Pace:
     "Says how many were labelled, how many a second, and when it will be over."
     def __init__(self, total:int, every:float=10.):
@@ -429,18 +427,6 @@ class _Pace:
     def summary(self) -> str:
         if not self.n: return f'nothing is left to do: about {self.before:,} pictures and frames were labelled before'
         return f'labelled {self.n:,} pictures and frames, {self.errors:,} of them with an error, {self.rate:.1f}/s'.ljust(78*self.bar)
-
-@contextmanager
-def _held(out:Path):
-    "Make the folder, and hold it for this process."
-    with _writable(out):
-        out.mkdir(parents=True, exist_ok=True)
-        lock = open(out/'.lock', 'a')
-    with lock:
-        try: fcntl and fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError: raise SimpsonsError(f'{out} is being written by another process: wait for it, or give another folder') from None
-        except OSError: pass # a file system without locks
-        yield
 
 def _left(plan:Plan, pace:_Pace): # yields `Shard`s
     "What is not labelled yet."
@@ -581,7 +567,7 @@ def _label_there(plan:Plan, pace:_Pace, job:dict, address:str|None):
     if lost: raise SimpsonsError(f'{len(lost)} of {sum(1 for _ in plan.shards())} parts are not labelled, as their workers were lost each time; the first begins with '
                                  f'{_shown(lost[0].units[0].source)}: look at its files and at the memory of the machines, then give the same command again')
 
-# %% ../nbs/30_archive.ipynb #a92be917
+# %% ../nbs/30_archive.ipynb #04a3b4da
 ENGINES = 'local','ray'
 
 def _asked(source, fps:float, scenes:float|None, k:int, bs:int, shard:int, engine:str, address:str|None) -> list:
@@ -633,7 +619,8 @@ def label(
     predictor = _predictor(bundle, runtime=runtime, precision=precision, device=device, n_workers=n_workers, tta=tta)
     options = dict(fps=float(fps), scenes=scenes, k=k, bs=bs, shard=shard, runtime=predictor.runtime, precision=predictor.precision, tta=tta or bundle.tta)
     facts = dict(source=list(map(_shown, map(str, sources))), root=_root(sources), bundle=dict(path=str(bundle.path), arch=bundle.arch, sha256=_identity(bundle)), options=options)
-    with _held(out):
+    with _writable(out): out.mkdir(parents=True, exist_ok=True)
+    with lock_folder(out, 'written'):
         if (out/'plan.json').exists(): _check_same(plan := Plan(out), sources, facts)
         else: plan = _make_plan(out, sources, facts)
         print(_carry_out(plan, predictor, engine, address, precision, n_workers).summary, flush=True)

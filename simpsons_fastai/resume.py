@@ -7,17 +7,15 @@ __all__ = ['KEEP', 'pack', 'unpack', 'checkpoints', 'write_checkpoint', 'read_ch
            'set_random_states', 'batches_from', 'data_table', 'fingerprint', 'lock_run', 'unlock_run', 'is_running',
            'hold_run', 'Resumable', 'environment', 'is_finished', 'list_runs', 'forget']
 
-# %% ../nbs/11_resume.ipynb #d9cb968f
-import errno, hashlib, inspect, json, math, os, platform, random, re, shlex, shutil, signal, socket, subprocess, sys, threading, time
+# %% ../nbs/11_resume.ipynb #94758578
+import errno, hashlib, inspect, json, math, os, platform, random, re, shlex, shutil, signal, subprocess, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import SimpleNamespace
-try: import fcntl
-except ModuleNotFoundError: fcntl = None # not on Windows: no lock there
 from fastai.vision.all import *
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from .core import SimpsonsError, iso_now, write_json, write_whole
+from .core import SimpsonsError, is_locked, iso_now, lock_folder, write_json, write_whole
 from .images import PictureError
 from .run import Run, RunRecorder, versions
 
@@ -365,7 +363,7 @@ def _refuse_other(old:dict, new:dict, what:str):
     for k in old | new:
         if old.get(k) != new.get(k): raise SimpsonsError(f'{what}: {k} is {new.get(k)} now and was {old.get(k)}: ask for the same, train in another folder, or force it')
 
-# %% ../nbs/11_resume.ipynb #d749589a
+# %% ../nbs/11_resume.ipynb #2ca626d4
 _LOCKS = {}
 
 def _close_locks():
@@ -373,29 +371,11 @@ def _close_locks():
     _LOCKS.clear()
 if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_close_locks) # a loader's workers must not keep it
 
-def _flock(f) -> bool:
-    "Lock an open file; is it ours now?"
-    if fcntl is None: return True
-    try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e: return e.errno not in (errno.EWOULDBLOCK, errno.EACCES) # a file system without locks refuses nobody
-    return True
-
 def lock_run(path:Path):
     "Lock a run's folder for this process; each call needs an `unlock_run`."
     path = Path(path).resolve()
     f,n = _LOCKS.get(path, (None, 0))
-    if f is None:
-        try: f = open(path/'.lock', 'a+')
-        except OSError as e: raise SimpsonsError(f'{path} cannot be written to ({e.strerror}): give a folder where you may write') from None
-        if not _flock(f):
-            f.seek(0); who = f.read().strip() or 'another process'; f.close()
-            raise SimpsonsError(f'{path} is being trained by {who}: wait for it, stop it, or give another folder')
-        _sign(f)
-    _LOCKS[path] = f,n + 1
-
-def _sign(f):
-    try: f.truncate(0); f.write(f'process {os.getpid()} on {socket.gethostname()}'); f.flush()
-    except OSError: pass # a full disk; the lock holds all the same
+    _LOCKS[path] = f or lock_folder(path, 'trained'),n + 1
 
 def unlock_run(path:Path):
     "Give up one hold on the lock."
@@ -406,10 +386,7 @@ def unlock_run(path:Path):
 
 def is_running(path:Path) -> bool:
     "Does a training hold the lock of this run's folder?"
-    if Path(path).resolve() in _LOCKS: return True
-    try:
-        with open(Path(path)/'.lock') as f: return not _flock(f)
-    except OSError: return False
+    return Path(path).resolve() in _LOCKS or is_locked(path)
 
 # %% ../nbs/11_resume.ipynb #6b6ff95f
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
