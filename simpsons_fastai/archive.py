@@ -7,7 +7,7 @@ __all__ = ['VIDEO_SUFFIXES', 'FORMAT', 'SCHEMA', 'ROWS', 'ENGINES', 'is_video_na
            'label', 'read_labels', 'smooth', 'appearances', 'plot_timeline', 'by_character', 'by_video', 'timeline',
            'seconds_f1']
 
-# %% ../nbs/30_archive.ipynb #12ecb8d6
+# %% ../nbs/30_archive.ipynb #910677cd
 import csv, hashlib, json, logging, math, os, platform, signal, subprocess, sys, threading, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +25,7 @@ import simpsons_fastai
 from .bundle import Bundle, load_bundle
 from .core import SimpsonsError, iso_now, lock_folder, n_threads, read_json, write_json, write_whole
 from .images import PictureError, Preprocess, data_uri, is_image_name
+from .page import html_page, html_table, note
 from .predictor import Predictor
 try: import av, pyarrow as pa, pyarrow.parquet as pq
 except ModuleNotFoundError as e: raise SimpsonsError(f"this needs {e.name}, which is not installed: pip install 'simpsons_fastai[archive]'") from None
@@ -714,7 +715,7 @@ def plot_timeline(
     ax.set_xlabel('seconds' + f'; {len(videos)} of {len(lengths)} videos'*(len(videos) < len(lengths)))
     return fig
 
-# %% ../nbs/30_archive.ipynb #0b2107c1
+# %% ../nbs/30_archive.ipynb #f6bcba3d
 def by_character(found):
     "Each character: seconds on screen, appearances, videos, the longest appearance, mean confidence; the one longest on screen first."
     o = found.assign(seconds=found.to - found['from'], weighted=found.confidence*found.frames).groupby('character')
@@ -731,29 +732,20 @@ def by_video(found, lengths:dict):
         rows.append((video, seconds, shown.sum(), len(own), ', '.join(f'{who} {s:.0f} s' for who,s in shown.items())))
     return pd.DataFrame(rows, columns=['video', 'seconds', 'with somebody', 'appearances', 'who'])
 
-_STYLE = '''body{margin:0 auto;max-width:62rem;padding:1rem;font:16px/1.5 system-ui,sans-serif;color:#1b1f24;background:#fff}h1{line-height:1.2}
-h2{margin-top:2.5rem;border-bottom:2px solid #f2c200}h1,td,th{overflow-wrap:anywhere}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;font-weight:600;padding:.3rem 0}th,td{padding:.2rem .5rem;text-align:left;border-bottom:1px solid #e3e6ea;vertical-align:top}thead th{background:#f5f6f8}
-.scroll{overflow-x:auto}.scroll:focus-visible{outline:2px solid #1f5fa8}img{max-width:100%;height:auto}'''
-
-def _html_table(caption:str, table):
-    "A DataFrame as an element."
-    from fastcore.xml import Caption, Div, Table, Tbody, Td, Th, Thead, Tr
-    text = lambda o: f'{o:.2f}' if isinstance(o, float) else str(o)
-    body = [Tr(Th(text(first), scope='row'), *[Td(text(o)) for o in rest]) for first,*rest in table.itertuples(index=False)]
-    whole = Table(Caption(caption), Thead(Tr(*[Th(o, scope='col') for o in table.columns])), Tbody(*body))
-    return Div(whole, cls='scroll', tabindex='0', role='region', aria_label=caption)
+def _values(table) -> list:
+    "A table's rows, its fractions with two digits."
+    return [[f'{o:.2f}' if isinstance(o, float) else o for o in row] for row in table.itertuples(index=False)]
 
 def _page(found, lengths:dict, picture:bytes, notes:list, most:int=500) -> str:
     "The summary as an HTML page."
-    from fastcore.xml import Body, Details, H1, H2, Head, Html, Img, Main, Meta, P, Safe, Style, Summary, Title, to_xml
-    policy = Meta(http_equiv='Content-Security-Policy', content="default-src 'none'; img-src data:; style-src 'unsafe-inline'")
-    head = Head(Meta(charset='utf-8'), policy, Meta(name='viewport', content='width=device-width, initial-scale=1'), Title('Who was on screen, when'), Style(Safe(_STYLE)))
+    from fastcore.xml import Details, H1, H2, Img, P, Summary
+    section = lambda title, caption, table: (H2(title), html_table(caption, list(table.columns), _values(table)))
     said = f'{len(found)} appearances of {found.character.nunique()} characters in {len(lengths)} videos of {sum(lengths.values())/60:.1f} minutes.'
-    single = Details(Summary(f'The first {min(most, len(found))} of {len(found)} appearances; all are in timeline.csv'), _html_table('Appearances', found[:most]))
+    single = Details(Summary(f'The first {min(most, len(found))} of {len(found)} appearances; all are in timeline.csv'), html_table('Appearances', list(found.columns), _values(found[:most])))
     lanes = Img(src=data_uri(picture, 'image/png'), alt='A lane a character: when each of them is on screen; the tables say the same in figures')
-    return to_xml(Html(head, Body(Main(H1('Who was on screen, when'), P(said), *map(P, notes), lanes, H2('Characters'), _html_table('By character, times in seconds', by_character(found)),
-                                       H2('Videos'), _html_table('By video, times in seconds', by_video(found, lengths)), H2('Appearances'), single)), lang='en'), indent=False)
+    return html_page('Who was on screen, when', H1('Who was on screen, when'), P(said), *map(note, notes), lanes,
+                     *section('Characters', 'By character, times in seconds', by_character(found)),
+                     *section('Videos', 'By video, times in seconds', by_video(found, lengths)), H2('Appearances'), single, style='img{max-width:100%;height:auto}')
 
 def _write_timeline(out:Path, found, lengths:dict, notes:list):
     "Write the table, the picture and the page."

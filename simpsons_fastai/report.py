@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['grad_cam', 'cam_network', 'overlay', 'write_html']
 
-# %% ../nbs/27_report.ipynb #ecf99a22
+# %% ../nbs/27_report.ipynb #615e3f9b
 import io
 from pathlib import Path
 import numpy as np, pandas as pd, torch
-from fastcore.xml import (FT, Body, Br, Caption, Details, Div, Figcaption, Figure as Fig, H1, H2, H3, Head, Html, Img, Link, Main, Meta, P, Safe, Section, Span, Strong, Style,
-                          Summary, Table, Tbody, Td, Th, Thead, Title, Tr, to_xml)
+from fastcore.xml import Br, Caption, Details, Div, Figcaption, Figure as Fig, H1, H2, H3, Img, P, Section, Span, Strong, Summary, Table, Tbody, Td, Th, Thead, Tr
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
@@ -19,64 +18,47 @@ from .bundle import Bundle, load_bundle
 from .calibrate import answers_at, cross_entropy, expected_calibration_error, fit_temperature, plot_reliability, reliability, view_logits
 from .core import SimpsonsError, write_whole
 from .images import PictureError, data_uri, jpeg_uri, open_image, scaled
+from .page import as_text, html_page, html_table, note, scrolling
 from .predictor import Predictor
 from .run import Run
 
-# %% ../nbs/27_report.ipynb #47048576
+# %% ../nbs/27_report.ipynb #f54006d3
 def _chart(fig:Figure, alt:str):
     "A figure as an element."
     out = io.BytesIO()
     fig.savefig(out, format='svg')
     return Img(src=data_uri(out.getvalue(), 'image/svg+xml'), alt=alt, cls='chart')
 
-def _text(o) -> str:
-    "A value of a table as text."
-    if o is None or isinstance(o, float) and np.isnan(o): return '–'
-    return f'{o:.4g}' if isinstance(o, float) and abs(o) >= 1 else f'{o:.3f}' if isinstance(o, float) else str(o)
-
-def _region(table, name:str): return Div(table, cls='scroll', tabindex='0', role='region', aria_label=name)
-
-def _table(
-    caption:str,
-    headers:list,
-    rows, # lists of values or elements, the first of each is the row's header
-):
-    "A table as an element."
-    cell = lambda o: o if isinstance(o, FT) else Td(_text(o), cls=None if isinstance(o, str) else 'n')
-    body = [Tr(Th(_text(first), scope='row'), *map(cell, rest)) for first,*rest in rows]
-    return _region(Table(Caption(caption), Thead(Tr(*[Th(o, scope='col') for o in headers])), Tbody(*body)), caption)
-
-def _note(text:str): return P(text, cls='note')
 def _section(title:str, *children): return Section(H2(title), *children)
 
 def _or_note(f, *args):
     "What `f` gives; a note where it cannot be had."
     try: return f(*args)
-    except SimpsonsError as e: return [_note(f'Left out: {e}')]
+    except SimpsonsError as e: return [note(f'Left out: {e}')]
 
-# %% ../nbs/27_report.ipynb #4ba7ff16
+# %% ../nbs/27_report.ipynb #02e250a2
 _SPLIT_NAMES = dict(train='training', valid='validation', test='test')
 
 def _scores(report:dict) -> list:
     "The scores of the splits, and what the training took."
     keys = dict(macro_f1='macro F1', accuracy='accuracy', weighted_f1='weighted F1', n='pictures', images_per_second='pictures a second')
     rows = [[_SPLIT_NAMES.get(s, s), *(o.get(k) for k in keys)] for s,o in report['splits'].items()]
-    res = [_table('Scores', ['split', *keys.values()], rows)]
-    if tags := report.get('per_tag'): res.append(_table(f"Columns, on {_SPLIT_NAMES[report['split']]}", ['column', 'macro F1', 'accuracy', 'pictures'],
-                                                        [[c, o['macro_f1'], o['accuracy'], o['n']] for c,o in tags.items()]))
+    res = [html_table('Scores', ['split', *keys.values()], rows)]
+    if tags := report.get('per_tag'): res.append(html_table(f"Columns, on {_SPLIT_NAMES[report['split']]}", ['column', 'macro F1', 'accuracy', 'pictures'],
+                                                            [[c, o['macro_f1'], o['accuracy'], o['n']] for c,o in tags.items()]))
     t = report.get('training', {})
-    if t: res.append(P(f"Trained for {t.get('epochs', '?')} epochs in {_text(float(t.get('seconds', np.nan)))} s, "
-                       f"at {_text(t.get('images_per_second'))} pictures a second; the best epoch was number {t.get('best_epoch', -1) + 1}."))
+    if t: res.append(P(f"Trained for {t.get('epochs', '?')} epochs in {as_text(float(t.get('seconds', np.nan)))} s, "
+                       f"at {as_text(t.get('images_per_second'))} pictures a second; the best epoch was number {t.get('best_epoch', -1) + 1}."))
     return res
 
 def _options(config:dict) -> list:
     "The recipe, and what the result depends on."
     rows = [[k, str(v)] for k,v in config.get('options', {}).items() if v is not None]
     pre = [[k, ', '.join(f'{x:.3f}' for x in v) if isinstance(v, list) else str(v)] for k,v in config.get('preprocess', {}).items()]
-    return [_table('Options', ['option', 'value'], rows), Details(Summary('Preprocessing and versions'), _table('Preprocessing', ['what', 'value'], pre),
-            _table('Versions', ['package', 'version'], config.get('versions', {}).items()))]
+    return [html_table('Options', ['option', 'value'], rows), Details(Summary('Preprocessing and versions'), html_table('Preprocessing', ['what', 'value'], pre),
+            html_table('Versions', ['package', 'version'], config.get('versions', {}).items()))]
 
-# %% ../nbs/27_report.ipynb #9b02df26
+# %% ../nbs/27_report.ipynb #03837bb3
 def _curve(history:pd.DataFrame, names:list, title:str):
     "One figure of some columns of the history."
     fig = Figure(figsize=(4.6, 3), layout='constrained')
@@ -88,13 +70,13 @@ def _curve(history:pd.DataFrame, names:list, title:str):
 
 def _curves(run:Run) -> list:
     "Losses and scores against epochs."
-    if not (run.path/'history.csv').is_file(): return [_note('history.csv is missing.')]
+    if not (run.path/'history.csv').is_file(): return [note('history.csv is missing.')]
     history = run.history
     groups = {'cross-entropy': ['train_loss', 'valid_loss'], 'scores on validation': ['accuracy', 'f1_score']}
     there = {title: [o for o in names if o in history] for title,names in groups.items()}
     return [Div(*[_curve(history, names, title) for title,names in there.items() if names], cls='charts')]
 
-# %% ../nbs/27_report.ipynb #69308f75
+# %% ../nbs/27_report.ipynb #2f69ea48
 def _cell(n:int, total:int, truth:str, said:str):
     "A cell of the confusion matrix."
     if not n: return Td()
@@ -111,7 +93,7 @@ def _confusion(
     m = confusion_matrix(labels, predicted, labels=vocab)
     head = Tr(Th('truth', scope='col'), *[Th(Span(o), scope='col') for o in vocab])
     rows = [Tr(Th(o, scope='row'), *[_cell(m[i, j], m[i].sum(), o, vocab[j]) for j in range(len(vocab))]) for i,o in enumerate(vocab)]
-    return _region(Table(Caption(caption), Thead(head), Tbody(*rows), cls='confusion'), caption)
+    return scrolling(Table(Caption(caption), Thead(head), Tbody(*rows), cls='confusion'), caption)
 
 def _confusions(answers:pd.DataFrame, config:dict) -> list:
     "The confusion matrix, one a column of a tag model."
@@ -123,15 +105,15 @@ def _confusions(answers:pd.DataFrame, config:dict) -> list:
         res.append(_confusion(there[c], there[f'{c} predicted'], values, f'{c}: percent of each true value (rows) by answer (columns)'))
     return res
 
-# %% ../nbs/27_report.ipynb #8d2ab644
+# %% ../nbs/27_report.ipynb #afa520cd
 def _per_class(report:dict) -> list:
     "Scores of the classes, the weakest first."
-    bar = lambda f1: Td(Span(_text(f1)), cls='bar', style=f'--w:{100*f1:.1f}%')
+    bar = lambda f1: Td(Span(as_text(f1)), cls='bar', style=f'--w:{100*f1:.1f}%')
     rows = sorted(report['per_class'].items(), key=lambda o: o[1]['f1'])
     caption = f"Classes on {_SPLIT_NAMES[report['split']]}, the weakest first"
-    return [_table(caption, ['class', 'F1', 'precision', 'recall', 'pictures'], [[c, bar(o['f1']), o['precision'], o['recall'], o['support']] for c,o in rows])]
+    return [html_table(caption, ['class', 'F1', 'precision', 'recall', 'pictures'], [[c, bar(o['f1']), o['precision'], o['recall'], o['support']] for c,o in rows])]
 
-# %% ../nbs/27_report.ipynb #96065b20
+# %% ../nbs/27_report.ipynb #2c2e22b2
 class _Pictures:
     "Thumbnails of pictures, and how many could not be opened."
     def __init__(self): self.missing = set()
@@ -147,7 +129,7 @@ class _Pictures:
         return Img(src=jpeg_uri(im), alt=alt, width=str(im.width), height=str(im.height))
 
     @property
-    def note(self) -> list: return [_note(f'Pictures that are no longer where they were, or cannot be read, are left out: {len(self.missing)}.')]*bool(self.missing)
+    def note(self) -> list: return [note(f'Pictures that are no longer where they were, or cannot be read, are left out: {len(self.missing)}.')]*bool(self.missing)
 
 def _answered(row, alt:str, pictures:_Pictures, text:list):
     "A picture with its caption, or nothing."
@@ -179,7 +161,7 @@ def _losses(
     shown = [_answered(o, f'{o.label}, answered {o.predicted}', pictures, text(o)) for o in answers.nlargest(k, 'loss').itertuples()]
     return [Div(*filter(None, shown), cls='grid')]
 
-# %% ../nbs/27_report.ipynb #3f73ec5f
+# %% ../nbs/27_report.ipynb #4640527a
 def _logits_of(predictor:Predictor, answers:pd.DataFrame) -> tuple: # (logits, targets)
     "The logits of the pictures that can still be read."
     vocab = list(predictor.vocab)
@@ -199,23 +181,23 @@ def _tag_reliability(answers:pd.DataFrame, tags:dict, split:str) -> list:
     parts = {c: (o[f'{c} confidence'], o[c] == o[f'{c} predicted']) for c,o in parts.items() if len(o)}
     whole = tuple(np.concatenate([o[i] for o in parts.values()]) for i in range(2))
     rows = [[c, expected_calibration_error(*o), len(o[0])] for c,o in (*parts.items(), ('all columns', whole))]
-    return [_diagram({'all columns': reliability(*whole)}, split), _table('Expected calibration error (arXiv:1706.04599)', ['column', 'ECE', 'answers'], rows)]
+    return [_diagram({'all columns': reliability(*whole)}, split), html_table('Expected calibration error (arXiv:1706.04599)', ['column', 'ECE', 'answers'], rows)]
 
 def _label_reliability(run:Run, answers:pd.DataFrame) -> list:
     "Confidence and accuracy before and after temperature scaling."
     predictor = Predictor(run.bundle)
     parts = {s: _logits_of(predictor, o) for s,o in answers.groupby('split', sort=False)}
     lost = len(answers) - sum(len(y) for _,y in parts.values())
-    if 'valid' not in parts: return [_note('There are no validation pictures to find a temperature with.')]
+    if 'valid' not in parts: return [note('There are no validation pictures to find a temperature with.')]
     t,split = fit_temperature(*parts['valid']),'test' if 'test' in parts else 'valid'
     at = {'before, T 1': 1., f'after, T {t:.2f}': t}
     rows = [[_SPLIT_NAMES[s], len(y), *(expected_calibration_error(answers_at(z, o), y) for o in at.values()), *(cross_entropy(z, y, o) for o in at.values())]
             for s,(z,y) in parts.items()]
     logits,targets = parts[split]
     return [_diagram({name: reliability(answers_at(logits, o), targets) for name,o in at.items()}, split),
-            _table('Before and after temperature scaling (arXiv:1706.04599)', ['split', 'pictures', 'ECE before', 'ECE after', 'cross-entropy before', 'after'], rows),
+            html_table('Before and after temperature scaling (arXiv:1706.04599)', ['split', 'pictures', 'ECE before', 'ECE after', 'cross-entropy before', 'after'], rows),
             P(f'The temperature {t:.3f} was found on validation. The bundle answers at {predictor.bundle.temperature:.3f}.'
-              + ' There is no test part: on the pictures that it was found on, it looks better than it is.'*(split == 'valid')), *[_note(f'Pictures that could not be asked again: {lost}.')]*bool(lost)]
+              + ' There is no test part: on the pictures that it was found on, it looks better than it is.'*(split == 'valid')), *[note(f'Pictures that could not be asked again: {lost}.')]*bool(lost)]
 
 # %% ../nbs/27_report.ipynb #f4780005
 def grad_cam(
@@ -269,19 +251,19 @@ def _cams(run:Run, answers:pd.DataFrame, pictures:_Pictures, k:int=4) -> list:
     text = 'Warm is what speaks most for a class (Grad-CAM, arXiv:1610.02391).' + ' Of the ensemble, the member of the largest share was asked.'*bool(bundle.members)
     return [P(text), *[o for name,rows in some.items() for o in (H3(f'{name} answers'), Div(*filter(None, (_cam_figure(row, network, bundle, pictures) for row in rows.itertuples())), cls='grid'))]]
 
-# %% ../nbs/27_report.ipynb #8f1dafed
+# %% ../nbs/27_report.ipynb #01e4d091
 def _counts(per_class:dict, caption:str):
     "Pictures of each class in each split."
     splits = [o for o in _SPLIT_NAMES if o in per_class]
     classes = sorted({c for o in per_class.values() for c in o})
-    return _table(caption, ['class', *(_SPLIT_NAMES[o] for o in splits)], [[c, *(per_class[s].get(c, 0) for s in splits)] for c in classes])
+    return html_table(caption, ['class', *(_SPLIT_NAMES[o] for o in splits)], [[c, *(per_class[s].get(c, 0) for s in splits)] for c in classes])
 
 def _broken(run:Run, most:int=50) -> list:
     "The pictures that were left out of the training, and why."
     file = run.path/'broken.csv'
     rows = pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else pd.DataFrame(columns=['path', 'reason'])
     if rows.empty: return [P('No picture was left out.')]
-    table = _table('Pictures left out', ['file', 'reason'], rows[['path', 'reason']][:most].to_numpy().tolist())
+    table = html_table('Pictures left out', ['file', 'reason'], rows[['path', 'reason']][:most].to_numpy().tolist())
     return [P(f'{len(rows)} pictures were left out, as they cannot be used.'), Details(Summary(f'The first {min(most, len(rows))}'), table)]
 
 def _data(run:Run) -> list:
@@ -291,17 +273,8 @@ def _data(run:Run) -> list:
     if 'per_tag' not in data: return [total, _counts(data['per_class'], 'Pictures of each class'), *_broken(run)]
     return [total, *[_counts(o, f'Pictures of each value of {c}') for c,o in data['per_tag'].items()], *_broken(run)]
 
-# %% ../nbs/27_report.ipynb #601767d8
+# %% ../nbs/27_report.ipynb #c2fa50be
 _STYLE = """
-:root{color-scheme:light}*{box-sizing:border-box}
-body{margin:0;font:16px/1.5 system-ui,sans-serif;color:#1b1f24;background:#fff}
-main{max-width:62rem;margin:0 auto;padding:1rem}
-h1,h2,h3,p,td,th,figcaption{overflow-wrap:anywhere}h1{line-height:1.2}h2{margin-top:2.5rem;border-bottom:2px solid #f2c200}h3{font-size:1rem;margin:1.2rem 0 .3rem}
-table{border-collapse:collapse;font-size:.9rem}caption{text-align:left;font-weight:600;padding:.3rem 0}
-th,td{padding:.2rem .5rem;text-align:left;border-bottom:1px solid #e3e6ea;vertical-align:top}thead th{background:#f5f6f8}
-tbody th{font-weight:500;min-width:6rem}thead th{overflow-wrap:normal}.n{white-space:nowrap}td{font-variant-numeric:tabular-nums}
-.scroll{overflow-x:auto;margin:.5rem 0 1rem}.scroll:focus-visible{outline:2px solid #1f5fa8}
-.note{background:#fff7d6;padding:.5rem .8rem;border-left:4px solid #f2c200}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr));gap:1rem}.chart{width:100%;max-width:30rem;height:auto}
 .bar{min-width:4.5rem;background:linear-gradient(#bcd4ee,#bcd4ee) no-repeat 0/var(--w) 100%}
 .confusion{font-size:.75rem}.confusion td{min-width:1.6rem;padding:.15rem;text-align:center;background:rgb(31 95 168/var(--s,0));border:1px solid #eef0f3}.confusion td.dark{color:#fff}
@@ -310,7 +283,6 @@ tbody th{font-weight:500;min-width:6rem}thead th{overflow-wrap:normal}.n{white-s
 .grid{display:flex;flex-wrap:wrap;gap:.8rem}figure{margin:0;max-width:9rem;font-size:.8rem;line-height:1.3}figure.cam{max-width:100%}
 figure img{min-width:3.5rem;max-width:100%;height:auto}.cam img{min-width:0;width:min(29vw,10rem);margin-right:2px}
 """
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def _sections(run:Run) -> list:
     "The sections of a run's page."
@@ -324,13 +296,11 @@ def _sections(run:Run) -> list:
     if not tags: res.append(_section('What the network looks at', *_or_note(_cams, run, shown, pictures)))
     return [*pictures.note, *res, _section('Recipe', *_options(config)), _section('Data', *_data(run))]
 
-def _page(run:Run):
-    "A run's page."
+def _page(run:Run) -> str:
+    "A run's page as HTML."
     report,name = run.report,run.path.absolute().name
     best = ', '.join(f"{o['macro_f1']:.3f} on {_SPLIT_NAMES.get(s, s)}" for s,o in report['splits'].items())
-    head = Head(Meta(charset='utf-8'), Meta(http_equiv='Content-Security-Policy', content=_POLICY), Meta(name='viewport', content='width=device-width, initial-scale=1'),
-                Link(rel='icon', href='data:,'), Title(f'{name}: macro F1 {best}'), Style(Safe(_STYLE)))
-    return Html(head, Body(Main(H1(name), P('Macro F1 ', Strong(best), f". Made {run.config.get('created', '')}."), *_sections(run))), lang='en')
+    return html_page(f'{name}: macro F1 {best}', H1(name), P('Macro F1 ', Strong(best), f". Made {run.config.get('created', '')}."), *_sections(run), style=_STYLE)
 
 def write_html(
     run, # a finished run, or its folder
@@ -341,6 +311,6 @@ def write_html(
     if not (run.path/'report.json').is_file(): raise SimpsonsError(f'{run.path} has no report.json: name the folder of a finished run')
     out = Path(out).expanduser() if out else run.path/'report.html'
     if out.is_dir(): raise SimpsonsError(f'{out} is a folder: name the HTML file to write')
-    html = to_xml(_page(run), indent=False)
+    html = _page(run)
     with write_whole(out) as tmp: tmp.write_text(html, encoding='utf-8')
     return out
