@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/34_all.ipynb #c860643a
+# %% ../nbs/34_all.ipynb #e1cd0058
 from fastai.vision.all import *
 from .core import *
 from .images import *
@@ -18,7 +18,7 @@ from .models import *
 from .speed import *
 from .learner import *
 from .run import *
-from .resume import Resumable, environment, fingerprint, list_runs
+from .resume import Resumable
 from .evaluate import *
 from .bundle import *
 from .predictor import *

@@ -128,13 +128,13 @@ def recipes():
     for o in RECIPES.values():
         print(f"{o.name}: {o.task}\n    {o.arch}, {o.size or 'its own'} px, {o.epochs} epochs, weights {o.weights}, augmentation {o.aug}\n    theirs: {o.source}\n    needs: {o.needs}")
 
-# %% ../nbs/33_cli.ipynb #c0b09d84
+# %% ../nbs/33_cli.ipynb #419a99d3
 @app.command()
 def runs(
     folder:Annotated[Path, typer.Argument(help='the folder of the runs')]=Path('runs'),
 ):
     "List the runs in FOLDER: state, epochs, the best macro F1 on validation, seconds."
-    from simpsons_fastai.resume import list_runs
+    from simpsons_fastai.run import list_runs
     found = list_runs(folder)
     print(found.drop(columns='path').round(dict(best=4)).to_string(index=False) if len(found) else f'{folder} holds no runs')
 

@@ -6,7 +6,7 @@
 __all__ = ['n_processes', 'from_all', 'on_main', 'everywhere', 'in_turn', 'joined', 'held', 'alone', 'share_dl', 'AllScores',
            'check_processes', 'together', 'ResumableTogether', 'resumable']
 
-# %% ../nbs/18_distributed.ipynb #1823afb5
+# %% ../nbs/18_distributed.ipynb #1ca8a751
 import signal, socket, sys
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import timedelta
@@ -14,9 +14,10 @@ from importlib.util import find_spec
 import torch.distributed as dist
 from fastai.vision.all import *
 from timm.layers import convert_sync_batchnorm
+from .checkpoint import pack, random_states, set_random_states
 from .core import SimpsonsError
-from .resume import Resumable, data_table, fingerprint, hold_run, pack, random_states, set_random_states, _hear, _way_on
-from .run import is_main
+from .resume import Resumable
+from .run import data_table, fingerprint, hear_stop, hold_run, is_main, way_on
 
 # %% ../nbs/18_distributed.ipynb #4bdd27bd
 def n_processes() -> int:
@@ -71,7 +72,7 @@ def _place() -> int:
     "The number of this process on its machine."
     return int(os.environ.get('LOCAL_RANK', 0))
 
-# %% ../nbs/18_distributed.ipynb #ebdc9000
+# %% ../nbs/18_distributed.ipynb #96388b90
 _LOST = ('gloo', 'NCCL', 'Connection closed', 'Connection reset', 'Broken pipe')
 
 def _connect():
@@ -84,7 +85,7 @@ def _connect():
 
 def _wait_to_be_ended(seconds:float=30.):
     "Give torchrun time to end this process, which has nothing to tell."
-    _hear(signal.SIG_DFL)
+    hear_stop(signal.SIG_DFL)
     time.sleep(seconds)
     if not is_main(): os._exit(2)
 
@@ -98,7 +99,7 @@ def joined():
         if not is_main():
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, 'w'))))
             warnings.simplefilter('ignore')
-            _hear(signal.SIG_DFL)
+            hear_stop(signal.SIG_DFL)
         try: _connect(); yield
         except _TOLD as e:
             if not is_main() and not hasattr(e, 'own'): _wait_to_be_ended()
@@ -225,7 +226,7 @@ def together(
     from_all(None) # nobody leaves before all have done
     dist.destroy_process_group()
 
-# %% ../nbs/18_distributed.ipynb #3e51cc90
+# %% ../nbs/18_distributed.ipynb #b84d3193
 class ResumableTogether(Resumable):
     "Save a checkpoint at every epoch's end, and go on from the newest, in several processes."
     def _open(self):
@@ -262,12 +263,12 @@ class ResumableTogether(Resumable):
 
     def _halve(self, n:int): raise SimpsonsError(f'a batch of {n} pictures does not fit into the memory of {next(self.model.parameters()).device}: give a smaller --bs, or smaller pictures')
 
-    def _listen(self): self.old_handlers = _hear(self._heard) if is_main() else {}
+    def _listen(self): self.old_handlers = hear_stop(self._heard) if is_main() else {}
 
     def _heard(self, signum, frame):
         "A signal ends the training at once."
         if self.pending: self._wait()
-        print(f'simpsons: stopped in epoch {self.epoch}, what was saved at the end of the one before is kept: go on with {_way_on(self.folder)}', file=sys.stderr, flush=True)
+        print(f'simpsons: stopped in epoch {self.epoch}, what was saved at the end of the one before is kept: go on with {way_on(self.folder)}', file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(128 + signum)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_report', 'few_pictures', 'prepare_recipe', 'recipe_table', 'recipe_learner', 'train', 'resume']
 
-# %% ../nbs/21_train.ipynb #6777402f
+# %% ../nbs/21_train.ipynb #39173fb4
 from fastai.vision.all import *
 from safetensors.torch import load_file
 from .bundle import restate_bundle
@@ -18,8 +18,8 @@ from .fit import fit_recipe, halves, loss_of
 from .learner import OPTIMISERS, simpsons_learner
 from .predictor import Predictor
 from .recipes import FIELDS, QUICK_PICTURES, Recipe, find_recipe, override, quick as make_quick, settled
-from .resume import Resumable, environment, forget, is_finished
-from .run import Run, RunRecorder, TensorBoardLines, free_path, is_main, new_run, plot_history, write_config
+from .resume import Resumable
+from .run import Run, RunRecorder, TensorBoardLines, environment, forget, free_path, is_finished, is_main, new_run, plot_history, write_config
 from .ship import parity_of
 from .speed import Compile, ProgressiveResize
 from .tags import tag_dls, tag_learner, tag_table

@@ -12,12 +12,12 @@ from pathlib import Path
 warnings.filterwarnings('ignore')
 from fastai.vision.all import *
 from safetensors.torch import load_file
-import simpsons_fastai.resume as resume, simpsons_fastai.train as train
+import simpsons_fastai.checkpoint as checkpoint, simpsons_fastai.train as train
 from simpsons_fastai.core import exit_on_error, write_json
 from simpsons_fastai.data import as_table, simpsons_dls, split_table
 from simpsons_fastai.learner import EpochLines, adamw, simpsons_learner
 from simpsons_fastai.resume import Resumable
-from simpsons_fastai.run import Run, RunRecorder
+from simpsons_fastai.run import Run, RunRecorder, is_finished, list_runs
 from simpsons_fastai.speed import ChannelsLast, CPUPrecision
 from simpsons_fastai.fit import LabelSmoothing, SomeCutMix, SomeMixUp, WeightsEMA
 
@@ -79,7 +79,7 @@ class Poison(Callback):
 
 def hold_writes(hold):
     "Moments inside a checkpoint's write."
-    fsync,rename,save = os.fsync,Path.rename,resume.save_file
+    fsync,rename,save = os.fsync,Path.rename,checkpoint.save_file
     def half(tensors, file):
         save(tensors, file)
         size = file.stat().st_size
@@ -92,7 +92,7 @@ def hold_writes(hold):
         res = rename(self, to)
         hold('renamed' if to.name.startswith('resume') else 'removing')
         return res
-    resume.save_file,os.fsync,Path.rename = half,flushed,renamed
+    checkpoint.save_file,os.fsync,Path.rename = half,flushed,renamed
 
 
 def processes(table, a):
@@ -136,13 +136,13 @@ def fit(learn, a, hold):
     return run
 
 
-def digest(tensors): return hashlib.sha256(b''.join(k.encode() + resume._alone(v).flatten().view(torch.uint8).numpy().tobytes() for k,v in tensors.items())).hexdigest()
+def digest(tensors): return hashlib.sha256(b''.join(k.encode() + checkpoint._alone(v).flatten().view(torch.uint8).numpy().tobytes() for k,v in tensors.items())).hexdigest()
 
 
 def final(learn, run):
     "What must be the same."
     tensors = {}
-    state = resume.pack(dict(optimiser=learn.opt.state_dict(), chance=resume.random_states(learn.dls)), tensors)
+    state = checkpoint.pack(dict(optimiser=learn.opt.state_dict(), chance=checkpoint.random_states(learn.dls)), tensors)
     rec,history = learn.recorder,run.history.drop(columns='seconds')
     told = dict(losses=[float(o) for o in rec.losses], lrs=[float(o) for o in rec.lrs], values=[[float(x) for x in o] for o in rec.values]) # before `get_preds` clears them
     with learn.no_bar(), learn.no_logging(): probs,_ = learn.get_preds()
@@ -157,7 +157,7 @@ def whole_way(a, hold):
     train._finish = lambda *args: (hold('report'), finish(*args))
     begun = (Path(a.out)/'config.json').exists()
     if not begun: shutil.rmtree(a.out, ignore_errors=True) # killed before there was anything to go on with
-    if resume.is_finished(a.out): run = Run(a.out) # killed after all was done
+    if is_finished(a.out): run = Run(a.out) # killed after all was done
     else: run = train.resume(a.out, a.force) if begun else train.train(a.data, a.out, cache='off', minutes=a.minutes, **a.fields)
     scores = {s: {k: v for k,v in o.items() if 'seconds' not in k and 'per_second' not in k} for s,o in run.report['splits'].items()}
     weights = {o.name: digest(load_file(o)) for o in (run.path/'checkpoints').glob('*.safetensors')}
@@ -196,7 +196,7 @@ def serve():
     print('ready', flush=True)
     for line in sys.stdin:
         ask = json.loads(line)
-        if 'runs' in ask: print(json.dumps(resume.list_runs(ask['runs']).to_dict('records')), flush=True); continue
+        if 'runs' in ask: print(json.dumps(list_runs(ask['runs']).to_dict('records')), flush=True); continue
         if 'wait' in ask: print(os.waitstatus_to_exitcode(os.waitpid(ask['wait'], 0)[1]), flush=True); continue
         if not (pid := os.fork()): child(ask)
         print(pid, flush=True)
