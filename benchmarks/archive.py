@@ -14,9 +14,10 @@ from pathlib import Path
 
 warnings.filterwarnings('ignore')
 from PIL import Image
-from simpsons_fastai.archive import label, read_labels, seconds_f1, timeline
+from simpsons_fastai.archive import label, read_labels
 from simpsons_fastai.predictor import Predictor
 from simpsons_fastai.springfield import ERAS, draw_scene, springfield_mini, springfield_video
+from simpsons_fastai.timeline import seconds_f1, timeline
 
 CASES = dict(small=('resnet18', 64), large=('resnext50_32x4d', 224))
 MEMORY = r'''import re, sys, time; from pathlib import Path

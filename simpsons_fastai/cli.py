@@ -361,7 +361,7 @@ def summary(
     from simpsons_fastai.tags import summary as _summary
     print(_summary(facts))
 
-# %% ../nbs/33_cli.ipynb #71c54048
+# %% ../nbs/33_cli.ipynb #e55c1499
 @app.command()
 def label(
     bundle:_Bundle,
@@ -394,7 +394,7 @@ def timeline(
     nobody:Annotated[str, typer.Option(help='the label that means nobody, where the model has one')]='nobody',
 ):
     "Make appearances of the labels of videos: who was on screen, when. A table, a picture, a page."
-    from simpsons_fastai.archive import by_character, timeline as _timeline
+    from simpsons_fastai.timeline import by_character, timeline as _timeline
     found = _timeline(out, window, gap, shortest, sure, nobody)
     print(by_character(found).round(2).to_string(index=False) if len(found) else 'nobody was on screen')
     print(f'the timeline lies in {out}: timeline.csv, timeline.png, timeline.html')

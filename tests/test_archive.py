@@ -6,10 +6,11 @@ pytest.importorskip('av'); pytest.importorskip('pyarrow')
 import pandas as pd
 import pyarrow as pa, pyarrow.parquet as pq
 from conftest import simpsons
-from simpsons_fastai.archive import Plan, label, read_labels, seconds_f1, timeline
+from simpsons_fastai.archive import Plan, label, read_labels
 from simpsons_fastai.bundle import DEMO, load_bundle, restate_bundle
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.springfield import springfield_video
+from simpsons_fastai.timeline import seconds_f1, timeline
 
 HOW = dict(shard=8, bs=8, runtime='onnxruntime')
 PROGRAM = [sys.executable, '-m', 'simpsons_fastai.cli', 'label', 'demo']
@@ -205,6 +206,7 @@ def test_the_program_says_what_it_did(archive, tmp_path):
     assert done.returncode == 2 and 'does not exist' in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-def test_neither_fastai_nor_torch_is_imported():
-    code = "import sys, simpsons_fastai.archive; print([o for o in ('torch', 'fastai', 'timm', 'pandas', 'matplotlib') if o in sys.modules])"
+@pytest.mark.parametrize('module, those', [('archive', 'torch fastai timm pandas matplotlib'), ('timeline', 'torch fastai timm')])
+def test_neither_fastai_nor_torch_is_imported(module, those):
+    code = f'import sys, simpsons_fastai.{module}; print([o for o in {those.split()} if o in sys.modules])'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
