@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['smooth', 'appearances', 'plot_timeline', 'by_character', 'by_video', 'timeline', 'seconds_f1']
 
-# %% ../nbs/34_timeline.ipynb #7d0fec19
+# %% ../nbs/34_timeline.ipynb #a7095472
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 import numpy as np, pandas as pd, pyarrow.parquet as pq
-from fastcore.xml import Details, H1, H2, Img, P, Summary
+from fastcore.xml import Details, H1, H2, Img, P, Summary, Td
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from .archive import Plan, shown_name, writable
@@ -92,7 +92,7 @@ def plot_timeline(
     ax.set_xlabel('seconds' + f'; {len(videos)} of {len(lengths)} videos'*(len(videos) < len(lengths)))
     return fig
 
-# %% ../nbs/34_timeline.ipynb #19964c5d
+# %% ../nbs/34_timeline.ipynb #8850fe2d
 def by_character(found):
     "Each character: seconds on screen, appearances, videos, the longest appearance, mean confidence; the one longest on screen first."
     o = found.assign(seconds=found.to - found['from'], weighted=found.confidence*found.frames).groupby('character')
@@ -110,7 +110,8 @@ def by_video(found, lengths:dict):
 
 def _element(caption:str, table):
     "A DataFrame as an element, its fractions with two digits."
-    return html_table(caption, list(table.columns), [[f'{o:.2f}' if isinstance(o, float) else o for o in row] for row in table.itertuples(index=False)])
+    cell = lambda o: Td(f'{o:.2f}', cls='n') if isinstance(o, float) else o
+    return html_table(caption, list(table.columns), [map(cell, row) for row in table.itertuples(index=False)])
 
 def _page(found, lengths:dict, picture:bytes, notes:list, most:int=500) -> str:
     "The summary as an HTML page."
@@ -119,7 +120,7 @@ def _page(found, lengths:dict, picture:bytes, notes:list, most:int=500) -> str:
     lanes = Img(src=data_uri(picture, 'image/png'), alt='A lane a character: when each of them is on screen; the tables say the same in figures')
     return html_page('Who was on screen, when', H1('Who was on screen, when'), P(said), *map(note, notes), lanes,
                      H2('Characters'), _element('By character, times in seconds', by_character(found)),
-                     H2('Videos'), _element('By video, times in seconds', by_video(found, lengths)), H2('Appearances'), single, style='img{max-width:100%;height:auto}')
+                     H2('Videos'), _element('By video, times in seconds', by_video(found, lengths)), H2('Appearances'), single, style='img{max-width:100%;height:auto}td:not(.n){min-width:8rem}')
 
 def _write_timeline(out:Path, found, lengths:dict, notes:list):
     "Write the table, the picture and the page."
