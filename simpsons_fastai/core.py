@@ -20,7 +20,7 @@ except ModuleNotFoundError: fcntl = None # not on Windows: no lock there
 class SimpsonsError(ValueError):
     "A user's mistake: what is wrong, with which file or option, and the way out."
 
-# %% ../nbs/00_core.ipynb #84be585d
+# %% ../nbs/00_core.ipynb #28e0bb98
 def exit_on_error(
     f, # what to run
     *args, **kwargs
@@ -31,7 +31,7 @@ def exit_on_error(
     except ModuleNotFoundError as e: sys.exit(_say(_lacking(e), 2))
     except KeyboardInterrupt: sys.exit(_say('stopped', 130))
 
-_EXTRAS = dict(gradio='app', onnxruntime='predict', openvino='fast-cpu', tensorboard='tensorboard', av='archive', pyarrow='archive', ray='ray') | dict.fromkeys(('fastapi', 'prometheus_client', 'python_multipart', 'uvicorn'), 'serve')
+_EXTRAS = dict(gradio='app', onnxruntime='predict', openvino='fast-cpu', tensorboard='tensorboard', av='archive', pyarrow='archive', ray='ray', nncf='int8') | dict.fromkeys(('fastapi', 'prometheus_client', 'python_multipart', 'uvicorn'), 'serve')
 
 def _lacking(e:ModuleNotFoundError) -> str:
     package = (e.name or 'a package').partition('.')[0]

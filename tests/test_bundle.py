@@ -1,5 +1,6 @@
 "A bundle goes elsewhere: to a machine without torch, through a stream of any length, into eight bits."
 import os, subprocess, sys
+from importlib.util import find_spec
 import numpy as np
 import pytest
 from conftest import ROOT, simpsons
@@ -69,5 +70,23 @@ def test_bundle_made_again_with_eight_bits(cli_run, tmp_path):
     assert small.parity['int8']['pictures'] > 0
     assert len(small.read('model.int8.onnx')) < len(small.read('model.onnx'))/3
     assert Predictor(small, 'onnxruntime', 'int8').precision == 'int8'
+    assert str(tmp_path).encode() not in small.read('model.int8.onnx') and b'.py' not in small.read('model.int8.onnx')
     kept = simpsons('bundle', cli_run[0], '--out', tmp_path/'strict', '--int8', '--max-loss', -1)
     assert 'not kept' in kept.stdout and not load_bundle(tmp_path/'strict').has('model.int8.onnx')
+
+
+@pytest.mark.skipif(not find_spec('openvino'), reason='OpenVINO is not installed')
+def test_runtimes_agree_on_the_eight_bits(cli_run, mini, tmp_path):
+    "OpenVINO goes astray on a residual network whose pooling is in 8 bits: six labels in ten stay as they were."
+    code = """import sys; from pathlib import Path
+from simpsons_fastai.predictor import Predictor
+from simpsons_fastai.ship import bundle_run, compare
+bundle = bundle_run(sys.argv[1], sys.argv[3], int8=True, max_loss=1)
+pictures = sorted(Path(sys.argv[2]).rglob('*.jpg'))
+openvino, onnxruntime = (Predictor(bundle, o, 'int8') for o in ('openvino', 'onnxruntime'))
+exact = Predictor(bundle, 'onnxruntime', 'float32')
+print(*(compare(*o, pictures)['same_top_label'] for o in ((openvino, onnxruntime), (openvino, exact), (onnxruntime, exact))))"""
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, cli_run[0], mini, tmp_path/'small'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    each_other, *exact = map(float, done.stdout.splitlines()[-1].split())
+    assert each_other > .9 and min(exact) > .8, done.stdout
