@@ -6,9 +6,10 @@
 that changes no time. *Stock* is fastai's `learn.predict`, `get_preds` and `load_learner` with its defaults. *Alone* is the
 same ONNX file run by the runtime on pixels that lie in memory, without decoding: one request at a time for a single
 picture, the runtime's throughput setting for a folder. `--int8` measures the bundle's 8-bit network instead (its speed; what it
-loses is `simpsons bundle --int8`'s to say). `--memory` runs 2,000 and 20,000 pictures in processes of their own (stock 2,000, without worker processes).
+loses is `simpsons bundle --int8`'s to say); *alone* is still the network of the runtime's fastest float, and *alone int8* the 8-bit one. `--memory` runs 2,000 and 20,000 pictures in processes of their own (stock 2,000, without worker processes).
 """
 import argparse, json, platform, statistics, subprocess, sys, tempfile, time, warnings
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -65,25 +66,31 @@ def alone(runtime, precision, bundle, size, bs):
     return lambda n: rate(network, [x]*n), lambda n: n/seconds(lambda: [None for _ in network.stream([batch]*(n//bs))])
 
 
-def single(predictor, stock, alone_one, files, n):
+def medians(rounds, measures):
+    "The median of each measure, all of them taken in turns."
+    got = [{k: f() for k, f in measures.items()} for _ in range(rounds)]
+    return {k: statistics.median(o[k] for o in got) for k in measures}
+
+
+def single(predictor, stock, limits, files, n):
     "Pictures a second, one at a time."
     few = files[:max(8, n//10)]
     with stock.no_bar():
         for f in (stock.predict, predictor.predict): f(files[0])
-        alone_one(3)
-        rounds = [(rate(predictor.predict, list(islice(cycle(files), n))), alone_one(n), rate(stock.predict, few)) for _ in range(3)]
-    return dict(zip(('ours', 'alone', 'stock'), map(statistics.median, zip(*rounds))))
+        for f in limits.values(): f(3)
+        return medians(3, dict(ours=lambda: rate(predictor.predict, list(islice(cycle(files), n))),
+                               **{k: partial(f, n) for k, f in limits.items()}, stock=lambda: rate(stock.predict, few)))
 
 
-def folder(predictor, stock, alone_many, files, n, bs):
+def folder(predictor, stock, limits, files, n, bs):
     "Pictures a second over a folder."
     many, few = list(islice(cycle(files), n)), list(islice(cycle(files), max(64, n//10)))
     ours = lambda: n/seconds(lambda: [None for _ in predictor.predict_many(many, bs=bs)])
     def get_preds():
         with stock.no_bar(), stock.no_logging(): return len(few)/seconds(lambda: stock.get_preds(dl=stock.dls.test_dl(few)))
-    alone_many(bs*2); list(predictor.predict_many(files[:bs*2], bs=bs)); get_preds()
-    rounds = [(ours(), alone_many(n), get_preds()) for _ in range(2)]
-    return dict(zip(('ours', 'alone', 'stock'), map(statistics.median, zip(*rounds))))
+    for f in limits.values(): f(bs*2)
+    list(predictor.predict_many(files[:bs*2], bs=bs)); get_preds()
+    return medians(2, dict(ours=ours, **{k: partial(f, n) for k, f in limits.items()}, stock=get_preds))
 
 
 def cold(folder, picture):
@@ -100,7 +107,7 @@ def memory(folder):
 
 def show(name, res):
     print(f"  {name:14}" + ''.join(f'{k} {v:8.2f}   ' for k, v in res.items()) + f"ours over stock {res['ours']/res['stock']:.1f}" +
-          (f", ours over alone {res['ours']/res['alone']:.2f}" if 'alone' in res else ''), flush=True)
+          ''.join(f", ours over {k} {res['ours']/v:.2f}" for k, v in res.items() if k.startswith('alone')), flush=True)
 
 
 def measure(name, runtime, n, bs, int8, with_memory):
@@ -113,7 +120,8 @@ def measure(name, runtime, n, bs, int8, with_memory):
         precision = 'int8' if int8 else 'auto'
         predictor = Predictor(bundle, runtime, precision)
         print(f"{name}: {case['arch']}, {case['size']}×{case['size']}, {predictor.runtime}, {predictor.precision}")
-        one, many = alone(predictor.runtime, precision, predictor.bundle, case['size'], bs)
+        limits = {'alone int8' if o == 'int8' else 'alone': alone(predictor.runtime, o, predictor.bundle, case['size'], bs) for o in dict.fromkeys(('auto', precision))}
+        one, many = ({k: o[i] for k, o in limits.items()} for i in (0, 1))
         res = dict(case=case, runtime=predictor.runtime, precision=predictor.precision)
         res['single'] = single(predictor, stock, one, files, n//4); show('one picture', res['single'])
         res['folder'] = folder(predictor, stock, many, files, n, bs); show('folder', res['folder'])

@@ -44,7 +44,7 @@ def parity_of(
     exact = Predictor(predictor.bundle, predictor.runtime if predictor.precision != 'int8' else 'auto', 'float32', predictor.device)
     return {predictor.precision: compare(predictor, exact, _some(table, 'valid'))}
 
-# %% ../nbs/20_ship.ipynb #326d93f9
+# %% ../nbs/20_ship.ipynb #80a6fffc
 def _write_int8(bundle:Bundle, pictures:list, path:Path):
     "Write the bundle's network, quantised."
     os.environ.setdefault('NNCF_CI', '1') # or it sends statistics of its use
@@ -52,7 +52,7 @@ def _write_int8(bundle:Bundle, pictures:list, path:Path):
     import nncf, onnx
     nncf.set_log_level(logging.ERROR)
     small = nncf.quantize(onnx.load_from_string(bundle.read('model.onnx')), nncf.Dataset(pictures, lambda o: {'pixels': bundle.preprocess.pixels(o)[None]}),
-                          subset_size=len(pictures), preset=nncf.QuantizationPreset.MIXED, ignored_scope=nncf.IgnoredScope(types=['MaxPool'], validate=False),
+                          subset_size=len(pictures), ignored_scope=nncf.IgnoredScope(types=['MaxPool'], validate=False),
                           advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE))
     onnx.save(small, path)
 
