@@ -17,7 +17,7 @@ from .evaluate import evaluate_table
 from .predictor import Predictor
 from .run import Run
 
-# %% ../nbs/20_ship.ipynb #e9567aca
+# %% ../nbs/20_ship.ipynb #963081e9
 def compare(
     fast:Predictor, # the one to judge
     exact:Predictor, # the one to judge by
@@ -41,10 +41,10 @@ def parity_of(
 ) -> dict: # what stands under `parity` in a bundle: nothing for float32
     "How far a predictor is from float32."
     if predictor.precision == 'float32': return {}
-    exact = Predictor(predictor.bundle, predictor.runtime if predictor.precision != 'int8' else 'auto', 'float32', predictor.device)
+    exact = Predictor(predictor.bundle, predictor.runtime, 'float32', predictor.device)
     return {predictor.precision: compare(predictor, exact, _some(table, 'valid'))}
 
-# %% ../nbs/20_ship.ipynb #80a6fffc
+# %% ../nbs/20_ship.ipynb #580de3ef
 def _write_int8(bundle:Bundle, pictures:list, path:Path):
     "Write the bundle's network, quantised."
     os.environ.setdefault('NNCF_CI', '1') # or it sends statistics of its use
@@ -62,17 +62,16 @@ def quantize(
     max_loss:float=.005, # of macro F1, that the quantised network may lose
 ) -> Bundle: # with `model.int8.onnx`, or as it was if that lost more
     "Add an 8-bit network to a bundle, if it is good enough in every CPU runtime that is installed."
-    def judged(b, precision):
-        predictors = [Predictor(b, o, precision) for o in ('onnxruntime', 'openvino') if find_spec(o)]
-        return predictors,min(evaluate_table(o, table[table.split == 'valid']).scores['macro_f1'] for o in predictors)
+    runtimes = [o for o in ('onnxruntime', 'openvino') if find_spec(o)]
+    macro_f1 = lambda predictor: evaluate_table(predictor, table[table.split == 'valid']).scores['macro_f1']
     with tempfile.TemporaryDirectory() as d:
         candidate = restate_bundle(bundle, {'model.int8.onnx': lambda path: _write_int8(bundle, _some(table, 'train'), path)}, Path(d)/'bundle')
-        (exact, before),(fast, after) = judged(bundle, 'float32'),judged(candidate, 'int8')
-        lost = before - after
+        small = [Predictor(candidate, o, 'int8') for o in runtimes]
+        lost = macro_f1(Predictor(bundle, runtimes[0], 'float32')) - min(map(macro_f1, small))
         print(f"int8: macro F1 on validation {'loses' if lost > 0 else 'gains'} {abs(lost):.4f}{', more than %g: not kept' % max_loss if lost > max_loss else ''}")
         if lost > max_loss: return bundle
-        worst = min((compare(*o, _some(table, 'valid')) for o in zip(fast, exact)), key=lambda o: o['same_top_label'])
-        return restate_bundle(bundle, {'model.int8.onnx': lambda path: path.write_bytes(candidate.read('model.int8.onnx'))}, parity=bundle.parity | dict(int8=worst))
+        worst = min((parity_of(o, table) for o in small), key=lambda o: o['int8']['same_top_label'])
+        return restate_bundle(bundle, {'model.int8.onnx': lambda path: path.write_bytes(candidate.read('model.int8.onnx'))}, parity=bundle.parity | worst)
 
 # %% ../nbs/20_ship.ipynb #4a9168d2
 def bundle_run(
