@@ -265,8 +265,11 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(start, whole, tmp_path, ho
 
 def test_asked_twice_it_stops_at_once(start, tmp_path):
     t = start(tmp_path/'run', hold=['train:12']).at().signal(signal.SIGTERM)
-    time.sleep(.1)
-    assert t.signal(signal.SIGTERM).wait() == -signal.SIGTERM
+    for _ in range(20): # two that come at once may count as one
+        time.sleep(.1)
+        if t.ended(): break
+        t.signal(signal.SIGTERM)
+    assert t.wait() == -signal.SIGTERM
 
 
 def test_a_run_of_the_command_line_is_told_its_command(start, tmp_path):

@@ -228,7 +228,7 @@ def drip(url, data, every=.1, until=20):
 def test_slow_clients_hold_up_nobody(bundle, pictures):
     whole = hostile.request(hostile.form(hostile.part(pictures[0])))
     body = whole.index(b'\r\n\r\n') + 4
-    with served(bundle, limits=dict(head_seconds=2, body_seconds=3)) as o:
+    with served(bundle, limits=dict(head_seconds=2, body_seconds=6)) as o:
         got = {}
         def slow(name, data): got[name] = drip(o.url, data)
         def half(i):

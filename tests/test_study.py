@@ -13,14 +13,15 @@ def study(mini, out):
 def test_a_killed_study_goes_on_and_repeats_nothing(mini, tmp_path):
     out = tmp_path/'study'
     args = [str(o) for o in study(mini, out)]
+    filed = lambda: optuna.load_study(study_name='study', storage=f'sqlite:///{out/"study.db"}').get_trials()
     with subprocess.Popen([sys.executable, '-m', 'simpsons_fastai.cli', *args], stdout=subprocess.PIPE, text=True) as process:
-        said = []
         for line in process.stdout:
-            if line.startswith('trial'): said.append(line)
-            if len(said) == 2: break
-        time.sleep(.2) # the second is filed, and the third has begun
+            if line.startswith('trial 0'): break
+        while [o.state.name for o in filed()][:3] != ['COMPLETE', 'COMPLETE', 'RUNNING']: # the second is filed, and the third has begun
+            assert process.poll() is None
+            time.sleep(.05)
         process.kill()
-    finished = {o.number: o.value for o in optuna.load_study(study_name='study', storage=f'sqlite:///{out/"study.db"}').get_trials() if o.state.name == 'COMPLETE'}
+    finished = {o.number: o.value for o in filed() if o.state.name == 'COMPLETE'}
     assert 2 <= len(finished) < 4 and not (out/'study.csv').exists()
     done = simpsons(*args)
     assert done.returncode == 0, done.stderr
