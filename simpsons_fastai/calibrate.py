@@ -146,7 +146,7 @@ def open_set_table(
     odd = table.label.isin(strangers)
     return table[~odd].reset_index(drop=True), table[odd].reset_index(drop=True)
 
-# %% ../nbs/27_calibrate.ipynb #8d9d00e3
+# %% ../nbs/27_calibrate.ipynb #55958353
 def _asked(predictor:Predictor, rows:pd.DataFrame) -> tuple: # (logits, targets)
     "The logits of labelled pictures, and their class numbers."
     vocab = list(predictor.vocab)
@@ -154,12 +154,12 @@ def _asked(predictor:Predictor, rows:pd.DataFrame) -> tuple: # (logits, targets)
         raise SimpsonsError(f'the model does not know the label {min(new)!r}: give such pictures as strangers (open_set_table parts them)')
     return view_logits(predictor, rows.path), np.array([vocab.index(o) for o in rows.label])
 
-def _measured(logits, targets, temperature:float, threshold:float) -> dict:
+def _measured(logits, targets, temperature:float) -> dict:
     "Numbers of a split, at temperature 1 and at the one that was found."
     before,after = (answers_at(logits, t) for t in (1., temperature))
     ece = {f'ece_{o}': expected_calibration_error(p, targets) for o,p in (('before', before), ('after', after))}
     loss = {f'loss_{o}': cross_entropy(logits, targets, t) for o,t in (('before', 1.), ('after', temperature))}
-    return dict(n=len(targets), **ece, **loss, refused=false_refusal_rate(after.max(1), threshold))
+    return dict(n=len(targets), **ece, **loss)
 
 def _held_out(strangers:pd.DataFrame) -> np.ndarray: # bool (n,)
     "Which strangers are kept for measuring: their test part, or every second one."
@@ -187,12 +187,12 @@ def calibrate_bundle(
     parts = {s: _asked(predictor, rows[rows.split == s]) for s in ('valid', 'test') if (rows.split == s).any()}
     if 'valid' not in parts: raise SimpsonsError('there is no labelled validation picture to calibrate with: give a table with the split valid, as table.csv of a run')
     temperature = fit_temperature(*parts['valid'])
-    sure = lambda logits: answers_at(logits, temperature).max(1)
+    sure = lambda logits: predictor._probs(logits.reshape(-1, logits.shape[-1]), temperature).max(1).astype(float) # as it will be served, to the last digit
     known = {s: sure(o[0]) for s,o in parts.items()}
     if strangers is not None: odd,held_out = sure(view_logits(predictor, strangers.path)),_held_out(strangers)
     threshold = fit_threshold(known['valid'], None if strangers is None else odd[~held_out], rate)
     found = dict(temperature=temperature, rejection_threshold=threshold, rate=rate, rate_of='known refused' if strangers is None else 'strangers accepted')
-    found |= {s: _measured(*o, temperature, threshold) for s,o in parts.items()}
+    found |= {s: _measured(*o, temperature) | dict(refused=false_refusal_rate(known[s], threshold)) for s,o in parts.items()}
     if strangers is not None: found['strangers'] = _of_strangers(odd, held_out, known[list(known)[-1]], threshold)
     return restate_bundle(predictor.bundle, temperature=temperature, rejection_threshold=threshold, metrics=predictor.bundle.metrics | dict(calibration=found))
 

@@ -20,23 +20,25 @@ from .recipes import FIELDS, RECIPES, field_type
 app = typer.Typer(help='A folder of pictures becomes a trained, measured and served classifier.', add_completion=False, no_args_is_help=True,
                   pretty_exceptions_enable=False, context_settings=dict(help_option_names=['-h', '--help']))
 
-# %% ../nbs/37_cli.ipynb #999587f7
+# %% ../nbs/37_cli.ipynb #486854ed
 _Data = Annotated[Path, typer.Argument(help='as for train')]
 _Bundle = Annotated[Path, typer.Argument(help="a bundle's or a run's folder")]
 _Pattern = Annotated[Optional[str], typer.Option(help="regular expression whose first group is the label in a file's name")]
-_NumWorkers = Annotated[Optional[int], typer.Option(help='threads that decode')]
+_NumWorkers = Annotated[Optional[int], typer.Option(min=0, help='threads that decode')]
+_Bs = Annotated[int, typer.Option(min=1, help='pictures a batch')]
+_SEED = dict(min=0, max=2**32 - 1)
 _Device = Annotated[Optional[str], typer.Option(help='cpu, cuda, ...; a GPU where there is one')]
 _Runtime = Annotated[str, typer.Option(help='auto, openvino, onnxruntime or torch')]
 _Precision = Annotated[str, typer.Option(help='float32, int8 where the bundle has it, or auto')]
 _Tta = Annotated[Optional[str], typer.Option(help="views of a picture that are averaged: none, flip or shifts; the bundle's unless told")]
 _NEWEST = "a bundle's or a run's folder, or demo; the newest run's unless told, or the one that comes with the package"
 
-# %% ../nbs/37_cli.ipynb #1a04eb31
+# %% ../nbs/37_cli.ipynb #e9e4e7c5
 @app.command()
 def mini(
     path:Annotated[Path, typer.Argument(help='the folder to make')],
     n:Annotated[int, typer.Option(help='pictures in all')]=1800,
-    seed:Annotated[int, typer.Option(help='the same seed, the same pictures')]=42,
+    seed:Annotated[int, typer.Option(**_SEED, help='the same seed, the same pictures')]=42,
 ):
     "Draw the built-in data set: ten townsfolk, in train and test."
     from simpsons_fastai.springfield import springfield_mini
@@ -84,7 +86,7 @@ def _go_on(ctx, run:Path, force:bool):
     from simpsons_fastai.train import resume
     return resume(run, force, **given)
 
-# %% ../nbs/37_cli.ipynb #1169249d
+# %% ../nbs/37_cli.ipynb #7c473d97
 @app.command(epilog='On several GPUs: torchrun --nproc_per_node 2 -m simpsons_fastai.cli train DATA; --bs is then for each process.')
 @_with_fields
 def train(
@@ -93,7 +95,7 @@ def train(
     recipe:Annotated[str, typer.Option(help='see `simpsons recipes`; the options below override its fields')]='journey',
     quick:Annotated[bool, typer.Option('--quick', help='few small pictures and two epochs, to see that every step works')]=False,
     tune:Annotated[Optional[str], typer.Option(help='search learning rate, weight decay, smoothing and dropout on validation first: a number of trials, as 20, or a time, as 10m or 2h')]=None,
-    seed:Annotated[int, typer.Option(help='of the split, the weights and all chance in training')]=42,
+    seed:Annotated[int, typer.Option(**_SEED, help='of the split, the weights and all chance in training')]=42,
     pattern:_Pattern=None,
     num_workers:_NumWorkers=None,
     cache:Annotated[str, typer.Option(help="'auto' keeps squeezed pictures in ~/.cache, 'off' decodes them anew every epoch")]='auto',
@@ -177,7 +179,7 @@ def evaluate(
         print(f"{column}: macro F1 {o['macro_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
         _say_classes(o['per_class'])
 
-# %% ../nbs/37_cli.ipynb #29305673
+# %% ../nbs/37_cli.ipynb #1943fa1e
 def _files(paths) -> list:
     "The pictures named, and those in the folders named."
     from simpsons_fastai.images import is_image_name
@@ -198,7 +200,7 @@ def _remote(url:str, files:list): # yields a row a file
 def predict(
     what:Annotated[list[Path], typer.Argument(metavar='[BUNDLE] IMAGE', help="a bundle's or a run's folder, or demo: the one that comes with the package; then pictures, or folders of pictures. With --url no bundle")],
     url:Annotated[Optional[str], typer.Option(help='a service that answers, as http://127.0.0.1:8081; its key is in SIMPSONS_API_KEY')]=None,
-    bs:Annotated[int, typer.Option(help='pictures a batch')]=16,
+    bs:_Bs=16,
     runtime:_Runtime='auto',
     precision:_Precision='auto',
     tta:_Tta=None,
@@ -215,18 +217,19 @@ def predict(
         print(json.dumps(dict(path=str(file)) | row, ensure_ascii=False), flush=True)
     if bad: raise typer.Exit(1)
 
-# %% ../nbs/37_cli.ipynb #7ea6c41c
+# %% ../nbs/37_cli.ipynb #03c1dcea
 @app.command()
 def ensemble(
     members:Annotated[list[Path], typer.Argument(help='folders of bundles or runs, two or more')],
     out:Annotated[Path, typer.Option('--out', '-o', help="the new bundle's folder")],
     which:Annotated[str, typer.Option(help='greedy, all, last3 or top3 (any number); all but `all` are chosen by --data')]='all',
-    data:Annotated[Optional[Path], typer.Option(help='labelled pictures to choose by: a folder or a .csv file')]=None,
+    data:Annotated[Optional[Path], typer.Option(help='labelled pictures to choose by, where not all are taken: a folder or a .csv file')]=None,
     split:Annotated[Optional[str], typer.Option(help='the part of --data to choose by: train, valid, test or all; valid unless told')]='valid',
 ):
     "Average several models' probabilities in one bundle."
     from simpsons_fastai.data import as_table
     from simpsons_fastai.ensemble import ensemble_bundles
+    if data and which == 'all': raise SimpsonsError('--data is for choosing, and all members are taken: add --which greedy or top3, or leave --data out')
     made = ensemble_bundles(members, out, which, _part(as_table(data), split)[1] if data else None)
     for o in made.members or [dict(arch=made.arch, share=1)]: print(f"{o['share']:.2f} {o['arch']}")
     print(f'the bundle lies in {made.path}')
@@ -261,7 +264,7 @@ def submit(
     from simpsons_fastai.submit import submit as _submit
     print(f'the submission lies in {_submit(bundle, test_dir, out, sample)}')
 
-# %% ../nbs/37_cli.ipynb #e927bf35
+# %% ../nbs/37_cli.ipynb #56e10286
 @app.command()
 @_with_fields
 def study(
@@ -274,7 +277,7 @@ def study(
     budget:Annotated[Optional[str], typer.Option(help='trials, minutes or hours this time: 20, 30m or 2h; all unless told')]=None,
     prune:Annotated[bool, typer.Option(help='end hopeless trials early')]=True,
     quick:Annotated[bool, typer.Option('--quick', help='few small pictures and two epochs')]=False,
-    seed:Annotated[int, typer.Option(help='of the split')]=42,
+    seed:Annotated[int, typer.Option(**_SEED, help='of the split')]=42,
     pattern:_Pattern=None,
     num_workers:_NumWorkers=None,
     device:_Device=None,
@@ -297,11 +300,19 @@ def report(
     from simpsons_fastai.report import write_html
     print(f'the report lies in {write_html(run, out)}')
 
+def _unlabelled(source:Path):
+    "A table of pictures, with labels or without."
+    from simpsons_fastai.data import as_table, read_table
+    import pandas as pd
+    if source.suffix.lower() == '.csv' and source.is_file(): return read_table(source, label=None)
+    try: return as_table(source)
+    except SimpsonsError: return pd.DataFrame(dict(path=map(str, _files([source]))))
+
 @app.command()
 def calibrate(
     run:Annotated[Path, typer.Argument(help="a run's folder, or with --data a bundle's")],
     data:Annotated[Optional[Path], typer.Option(help="labelled pictures, with a split valid: a folder or a .csv file; the run's own unless told")]=None,
-    strangers:Annotated[Optional[Path], typer.Option(help='pictures of nobody that the model knows: a folder or a .csv file')]=None,
+    strangers:Annotated[Optional[Path], typer.Option(help='pictures of nobody that the model knows: a folder, or a .csv file with the column path')]=None,
     rate:Annotated[float, typer.Option(help='share of the strangers that may be taken for somebody; without --strangers, of the known that may be refused')]=.05,
 ):
     "Fit RUN's temperature, and the confidence below which it refuses to answer, on validation pictures."
@@ -309,7 +320,7 @@ def calibrate(
     from simpsons_fastai.data import as_table
     from simpsons_fastai.run import Run
     if data is None and not (run/'table.csv').is_file(): raise SimpsonsError(f'{run} holds no table.csv of a run: give labelled pictures with --data')
-    found = calibrate_bundle(run, Run(run).table if data is None else as_table(data), None if strangers is None else as_table(strangers), rate).metrics['calibration']
+    found = calibrate_bundle(run, Run(run).table if data is None else as_table(data), None if strangers is None else _unlabelled(strangers), rate).metrics['calibration']
     print(f"temperature {found['temperature']:.3f}; refused below {found['rejection_threshold']:.3f}")
     for s in ('valid', 'test'):
         if o := found.get(s): print(f"{s}: expected calibration error {o['ece_before']:.4f} before, {o['ece_after']:.4f} after; {o['refused']:.1%} of {o['n']} refused")
@@ -320,7 +331,7 @@ def clean(
     data:_Data,
     out:Annotated[Path, typer.Option('--out', '-o', help='the new table')]=Path('cleaned.csv'),
     page:Annotated[Optional[Path], typer.Option(help='the page to tick; beside the table unless told')]=None,
-    folds:Annotated[int, typer.Option(help='networks that look for wrong labels; 0 leaves the labels alone')]=3,
+    folds:Annotated[int, typer.Option(min=0, help='networks that look for wrong labels; 0 leaves the labels alone')]=3,
     recipe:Annotated[Optional[str], typer.Option(help='how they are trained, as frames for small pictures; a swift ResNet-18 unless told')]=None,
     epochs:Annotated[Optional[int], typer.Option(help='of each of them')]=None,
     arch:Annotated[Optional[str], typer.Option(help='their network, a timm name')]=None,
@@ -334,16 +345,16 @@ def clean(
     table = _clean(data, out, folds, drop_label_errors=drop_label_errors, pattern=pattern, **asked)
     print(f'look through it in {gallery(table, page or table.with_suffix(".html"))}; then: simpsons train {table}')
 
-# %% ../nbs/37_cli.ipynb #1e3118bf
+# %% ../nbs/37_cli.ipynb #b4a4e5f4
 @app.command()
 def add_head(
     run:Annotated[Path, typer.Argument(help="a run of the recipe tags, or one of its bundles")],
     table:Annotated[Path, typer.Argument(help='a .csv file with the columns path and COLUMN')],
     column:Annotated[str, typer.Argument(help='the new column')],
     out:Annotated[Optional[Path], typer.Option('--out', '-o', help="the new bundle's folder; bundle-<column> in the run unless told")]=None,
-    epochs:Annotated[int, typer.Option(help='of the head')]=20,
+    epochs:Annotated[int, typer.Option(min=1, help='of the head')]=20,
     lr:Annotated[float, typer.Option(help="Adam's learning rate")]=1e-3,
-    seed:Annotated[int, typer.Option(help='of the split, and of the head')]=42,
+    seed:Annotated[int, typer.Option(**_SEED, help='of the split, and of the head')]=42,
 ):
     "Train a head for one more COLUMN on a tag model's features; the other heads answer as before."
     from simpsons_fastai.tags import add_head as _add_head
@@ -361,7 +372,7 @@ def summary(
     from simpsons_fastai.tags import summary as _summary
     print(_summary(facts))
 
-# %% ../nbs/37_cli.ipynb #e55c1499
+# %% ../nbs/37_cli.ipynb #5286cb36
 @app.command()
 def label(
     bundle:_Bundle,
@@ -369,13 +380,13 @@ def label(
     out:Annotated[Path, typer.Option('--out', '-o', help='the folder to write; one that was begun is gone on with')],
     fps:Annotated[float, typer.Option(help='frames a second of a video')]=1.,
     scenes:Annotated[Optional[float], typer.Option(help='instead a frame a scene: the share of the pixels that changes its colour in a cut, as 0.25')]=None,
-    k:Annotated[int, typer.Option(help='labels a row')]=5,
-    bs:Annotated[int, typer.Option(help='pictures a batch')]=16,
+    k:Annotated[int, typer.Option(min=1, help='labels a row')]=5,
+    bs:_Bs=16,
     shard:Annotated[int, typer.Option(help='rows a file, about; what is lost at most when the process is killed')]=1000,
     runtime:_Runtime='auto',
     precision:_Precision='auto',
     device:_Device=None,
-    num_workers:Annotated[Optional[int], typer.Option(help='threads that decode; with ray the cores that a worker takes, 1 unless told')]=None,
+    num_workers:Annotated[Optional[int], typer.Option(min=0, help='threads that decode; with ray the cores that a worker takes, 1 unless told')]=None,
     tta:_Tta=None,
     engine:Annotated[str, typer.Option(help='local, this process; or ray, the workers of a cluster')]='local',
     address:Annotated[Optional[str], typer.Option(help='of the cluster, as auto or 10.0.0.1:6379; RAY_ADDRESS, or Ray started on this machine, unless told')]=None,
@@ -399,7 +410,7 @@ def timeline(
     print(by_character(found).round(2).to_string(index=False) if len(found) else 'nobody was on screen')
     print(f'the timeline lies in {out}: timeline.csv, timeline.png, timeline.html')
 
-# %% ../nbs/37_cli.ipynb #4018a10d
+# %% ../nbs/37_cli.ipynb #50f543db
 @app.command()
 def bundle(
     run:Annotated[Path, typer.Argument(help="a run's folder")],
@@ -414,7 +425,7 @@ def bundle(
 @app.command(name='app')
 def demo(
     model:Annotated[Optional[list[str]], typer.Option(help=_NEWEST + '; several get a tab each')]=None,
-    port:Annotated[Optional[int], typer.Option(help='the first free one from 7860 unless told')]=None,
+    port:Annotated[Optional[int], typer.Option(min=1, max=65535, help='the first free one from 7860 unless told')]=None,
 ):
     "Open the demo in a browser, on 127.0.0.1."
     from simpsons_fastai.gradio_app import run_app

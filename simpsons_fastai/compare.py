@@ -125,7 +125,7 @@ def _intervals(
         if best in f1 and i != best: rows[i] |= dict(zip(('lead_low', 'lead_high'), interval(f1[best] - f1[i])))
     return pd.DataFrame.from_dict(rows, 'index').reindex(range(len(runs)))
 
-# %% ../nbs/24_compare.ipynb #49aa0208
+# %% ../nbs/24_compare.ipynb #ecba7e49
 @dataclass
 class Comparison:
     "Runs side by side."
@@ -142,9 +142,9 @@ class Comparison:
         bars,dots = fig.subplots(1, 2)
         for j,s in enumerate(('valid', 'test')): bars.barh(np.arange(k) + .4*j - .2, t[f'{s}_macro_f1'], .38, label=s)
         if 'test_f1_low' in t: bars.hlines(np.arange(k) + .2, t.test_f1_low, t.test_f1_high, color='black', lw=1, label='95 % interval')
-        bars.set_yticks(range(k), t.run); bars.set_xlabel('macro F1')
+        bars.set_yticks(range(k), t.run, parse_math=False); bars.set_xlabel('macro F1')
         for o in self.per_class: dots.plot(self.per_class[o], range(len(self.per_class)), 'o', alpha=.7, label=o)
-        dots.set_yticks(range(len(self.per_class)), self.per_class.index); dots.set_xlabel(f"F1 on {'validation' if self.split == 'valid' else 'test'}")
+        dots.set_yticks(range(len(self.per_class)), self.per_class.index, parse_math=False); dots.set_xlabel(f"F1 on {'validation' if self.split == 'valid' else 'test'}")
         for ax in (bars, dots):
             ax.invert_yaxis(); ax.set_xlim(-.02, 1.02); ax.grid(axis='x', alpha=.3)
             ax.legend(loc='lower left', bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=8)

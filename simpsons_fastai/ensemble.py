@@ -107,7 +107,7 @@ def ship_run(
     facts = dict(metrics=run.metrics, data=cfg['data'], tta=cfg['options'].get('tta', 'none')) | facts
     return join(run_parts(run), dest or run.bundle, cfg['vocab'], Preprocess.read(cfg['preprocess']), cfg.get('tags'), **facts)
 
-# %% ../nbs/16_ensemble.ipynb #2e5272ea
+# %% ../nbs/16_ensemble.ipynb #99b8e188
 def _check_alike(bundles:list):
     "Refuse members that cannot answer together."
     first = bundles[0]
@@ -120,7 +120,7 @@ def ensemble_bundles(
     members:list, # folders of bundles or runs
     dest:str|Path, # the folder to write
     which:str='all', # 'all', 'greedy', 'last3', 'top3', ...; all but 'all' need `table`
-    table:pd.DataFrame=None, # labelled pictures to choose by, and to score: columns path, label
+    table:pd.DataFrame=None, # labelled pictures to choose by: columns path, label
 ) -> Bundle:
     "Write the bundle of an ensemble of bundles."
     bundles = [load_bundle(o) for o in members]

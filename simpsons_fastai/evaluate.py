@@ -113,27 +113,30 @@ def _evaluate_tags(predictor, table:pd.DataFrame, bs:int) -> TagEvaluation:
         res[_name(c, 'confidence')] = [o[c].confidence for o in answers]
     return TagEvaluation(res, list(predictor.vocab), seconds, tags)
 
-# %% ../nbs/13_evaluate.ipynb #7553acc5
+# %% ../nbs/13_evaluate.ipynb #3d63c491
+_MOST_NAMED = 60 # classes; of more, some are named and none is numbered
+
 def _draw_confusion(ax, labels, predicted, vocab:list):
     m = confusion_matrix(labels, predicted, labels=vocab)
-    k = len(vocab)
+    every = -(-len(vocab)//_MOST_NAMED)
+    places,names = range(0, len(vocab), every),vocab[::every]
     ax.imshow(m/m.sum(1, keepdims=True).clip(1), cmap='Blues', vmin=0, vmax=1)
-    ax.set_xticks(range(k), vocab, rotation=90); ax.set_yticks(range(k), vocab)
+    ax.set_xticks(places, names, rotation=90, parse_math=False); ax.set_yticks(places, names, parse_math=False)
     ax.set_xlabel('predicted'); ax.set_ylabel('truth')
-    for i,j in zip(*m.nonzero()): ax.text(j, i, m[i, j], ha='center', va='center', fontsize=8, color='white' if m[i, j] > m[i].sum()/2 else 'black')
+    for i,j in zip(*m.nonzero()) if every == 1 else (): ax.text(j, i, m[i, j], ha='center', va='center', fontsize=8, color='white' if m[i, j] > m[i].sum()/2 else 'black')
 
 def plot_confusion(ev:Evaluation) -> Figure:
     "The confusion matrix, one a column of a tag model: rows are the truth, shaded by the share of the row; the numbers are pictures."
     parts = {c: (*ev.cells(c), values) for c,values in ev.tags.items()} if hasattr(ev, 'tags') else {'': (ev.table.label, ev.table.predicted, ev.vocab)}
     columns,k = min(3, len(parts)),max(len(o[2]) for o in parts.values())
-    rows = -(-len(parts)//columns)
-    fig = Figure(figsize=(columns*(2 + .42*k), rows*(1.6 + .42*k)), layout='constrained')
+    rows,side = -(-len(parts)//columns),.42*min(k, _MOST_NAMED)
+    fig = Figure(figsize=(columns*(2 + side), rows*(1.6 + side)), layout='constrained')
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(parts):]: ax.axis('off')
-    for ax,(name,o) in zip(axes, parts.items()): ax.set_title(name); _draw_confusion(ax, *o)
+    for ax,(name,o) in zip(axes, parts.items()): ax.set_title(name, parse_math=False); _draw_confusion(ax, *o)
     return fig
 
-# %% ../nbs/13_evaluate.ipynb #1f87e730
+# %% ../nbs/13_evaluate.ipynb #c264825f
 def plot_top_losses(
     ev:Evaluation,
     k:int=12, # how many pictures
@@ -147,5 +150,5 @@ def plot_top_losses(
     brief = lambda text: shorten(text, 36, placeholder=' ...')
     for ax,row in zip(axes, worst.itertuples()):
         ax.imshow(open_image(row.path))
-        ax.set_title(f'{brief(row.predicted)} {row.confidence:.2f}\nis {brief(row.label)}, loss {row.loss:.2f}', fontsize=8, color='black' if row.predicted == row.label else 'firebrick')
+        ax.set_title(f'{brief(row.predicted)} {row.confidence:.2f}\nis {brief(row.label)}, loss {row.loss:.2f}', fontsize=8, parse_math=False, color='black' if row.predicted == row.label else 'firebrick')
     return fig

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['FIELDS', 'QUICK_PICTURES', 'RECIPES', 'Recipe', 'field_type', 'override', 'settled', 'quick', 'find_recipe']
 
-# %% ../nbs/17_recipes.ipynb #42ddcaf7
+# %% ../nbs/17_recipes.ipynb #4df3b2a6
 import difflib, re
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import inf
 from .core import SimpsonsError
 from .images import TTA
 
-# %% ../nbs/17_recipes.ipynb #579f0f3d
+# %% ../nbs/17_recipes.ipynb #629997b2
 def _f(default, doc:str, choices=None):
     return field(default=default, metadata=dict(help=doc, choices=choices))
 
@@ -40,7 +41,7 @@ class Recipe:
     aug:str = _f('journey', "augmentation set, or several joined by '+'")
     mix:str|None = _f(None, 'none, cutmix or mixup; cutmix from scratch, none for fine-tuning', ('none', 'cutmix', 'mixup'))
     mix_share:float|None = _f(None, 'share of the batches that are mixed; 0.3 of cutmix, 0.5 of mixup unless told')
-    smoothing:float|None = _f(None, 'label smoothing, a share; 0.1 from scratch, 0 for fine-tuning')
+    smoothing:float|None = _f(None, 'label smoothing, a share; 0.1 from scratch, 0 for fine-tuning and with the focal loss')
     loss:str = _f('ce', 'ce (cross-entropy), weighted (by class frequency) or focal', ('ce', 'weighted', 'focal'))
     sampler:str = _f('shuffle', 'shuffle, or balanced: every class as often', ('shuffle', 'balanced'))
     opt:str = _f('adamw', 'adamw, adam, sgd or ranger', ('adamw', 'adam', 'sgd', 'ranger'))
@@ -63,15 +64,20 @@ def field_type(
     "The type of a field's values, without the None."
     return next(o for o in (bool, int, float, str) if o.__name__ in str(getattr(FIELDS[name].type, '__name__', FIELDS[name].type)))
 
-# %% ../nbs/17_recipes.ipynb #40aa3a36
-_POSITIVE,_SPOKEN = 'size epochs bs lr'.split(),dict(tta='test-time augmentation', mix='mixing of pictures', opt='optimiser')
+# %% ../nbs/17_recipes.ipynb #ba108647
+_POSITIVE,_NOT_NEGATIVE,_SHARES = ('size', 'epochs', 'lr'),('wd', 'freeze_epochs', 'early_stop', 'checkpoint_every'),('smoothing', 'dropout', 'test', 'missing', 'ema')
+_SPOKEN = dict(tta='test-time augmentation', mix='mixing of pictures', opt='optimiser')
 
 def _check(name:str, value):
     "Refuse a value that makes no sense for a field."
     choices = FIELDS[name].metadata['choices']
-    if name in _POSITIVE and value is not None and value <= 0: raise SimpsonsError(f'--{name} {value} makes no sense: give a number above 0')
-    if choices and value is not None and value not in choices: raise SimpsonsError(f'there is no {_SPOKEN.get(name, name)} {value!r}: use {", ".join(choices)}')
-    if name in ('smoothing', 'dropout', 'test', 'missing', 'ema') and value is not None and not 0 <= value < 1: raise SimpsonsError(f'{name}={value} is no share: give a number from 0 to below 1')
+    nonsense = lambda way: SimpsonsError(f'--{name.replace("_", "-")} {value} makes no sense: give {way}')
+    if name in _POSITIVE and not 0 < value < inf: raise nonsense('a number above 0')
+    if name in _NOT_NEGATIVE and not 0 <= value < inf: raise nonsense('0 or more')
+    if name == 'bs' and value < 2: raise nonsense('2 or more, as batch normalisation compares pictures')
+    if name == 'mix_share' and not 0 <= value <= 1: raise nonsense('a share from 0 to 1')
+    if choices and value not in choices: raise SimpsonsError(f'there is no {_SPOKEN.get(name, name)} {value!r}: use {", ".join(choices)}')
+    if name in _SHARES and not 0 <= value < 1: raise SimpsonsError(f'{name}={value} is no share: give a number from 0 to below 1')
     if name == 'ensemble' and not re.fullmatch(r'none|all|greedy|(last|top)[1-9]\d*', value): raise SimpsonsError(f'there is no ensemble {value!r}: use none, greedy, all, last3 or top3 (any number)')
 
 def override(
@@ -92,6 +98,7 @@ def settled(recipe:Recipe) -> Recipe:
     "The recipe with every field that depends on the weights filled in."
     fine = str(recipe.weights) != 'none'
     values = {k: v[fine] for k,v in _BY_WEIGHTS.items() if getattr(recipe, k) is None}
+    if recipe.loss == 'focal': values |= dict(smoothing=0.) # which it does not take
     if recipe.kind == 'tags': values |= dict(head='tags', mix='none', smoothing=recipe.smoothing or 0.)
     return replace(recipe, **values)
 

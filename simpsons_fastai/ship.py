@@ -17,7 +17,7 @@ from .evaluate import evaluate_table
 from .predictor import Predictor
 from .run import Run
 
-# %% ../nbs/20_ship.ipynb #963081e9
+# %% ../nbs/20_ship.ipynb #887b430f
 def compare(
     fast:Predictor, # the one to judge
     exact:Predictor, # the one to judge by
@@ -33,7 +33,7 @@ def compare(
 def _some(table:pd.DataFrame, split:str, n:int=200) -> list:
     "Up to `n` pictures of a split, spread evenly over it."
     paths = list(table.path[table.split == split])
-    return paths[::max(1, len(paths)//n)][:n]
+    return [paths[i*len(paths)//n] for i in range(n)] if len(paths) > n else paths
 
 def parity_of(
     predictor:Predictor,
@@ -73,7 +73,19 @@ def quantize(
         worst = min((parity_of(o, table) for o in small), key=lambda o: o['int8']['same_top_label'])
         return restate_bundle(bundle, {'model.int8.onnx': lambda path: path.write_bytes(candidate.read('model.int8.onnx'))}, parity=bundle.parity | worst)
 
-# %% ../nbs/20_ship.ipynb #4a9168d2
+# %% ../nbs/20_ship.ipynb #4f0618f8
+def _bundle_of(run:Run) -> Bundle|None:
+    "The bundle that lies in a run, if it is whole."
+    try: return load_bundle(run.bundle)
+    except SimpsonsError: return None
+
+def _calibrated(bundle:Bundle, old:Bundle) -> Bundle:
+    "The bundle with the calibration of another, if their networks are the same."
+    if bundle.sums['model.safetensors'] == old.sums['model.safetensors']:
+        return restate_bundle(bundle, temperature=old.temperature, rejection_threshold=old.rejection_threshold, metrics=bundle.metrics | dict(calibration=old.metrics['calibration']))
+    print(f'the calibration of {old.path} was of another network and is left out: calibrate the new one')
+    return bundle
+
 def bundle_run(
     run, # a run's folder, or a `Run`
     dest:str|Path=None, # the bundle's folder; the run's own unless told
@@ -83,6 +95,8 @@ def bundle_run(
     "Write the bundle of what a run ships."
     run = run if isinstance(run, Run) else Run(run)
     if 'options' not in run.config or not run.best.is_file(): raise SimpsonsError(f'{run.path} is no run with a finished epoch: name a folder that `simpsons train` left')
-    bundle,table = ship_run(run, dest),pd.read_csv(run.path/'table.csv', dtype=str, keep_default_na=False, na_values=[''])
-    bundle = restate_bundle(bundle, parity=parity_of(Predictor(bundle), table))
-    return quantize(bundle, table, max_loss) if int8 else bundle
+    old = _bundle_of(run)
+    bundle = ship_run(run, dest)
+    if old and 'calibration' in old.metrics: bundle = _calibrated(bundle, old)
+    bundle = restate_bundle(bundle, parity=parity_of(Predictor(bundle), run.table))
+    return quantize(bundle, run.table, max_loss) if int8 else bundle

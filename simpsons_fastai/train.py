@@ -42,7 +42,7 @@ def write_report(
     write_json(run.path/'report.json', report)
     return report
 
-# %% ../nbs/22_train.ipynb #4cf9bb02
+# %% ../nbs/22_train.ipynb #f26b54f4
 def few_pictures(table:pd.DataFrame, seed:int) -> pd.DataFrame:
     "At most `QUICK_PICTURES` of every class, or ten times as many in all of a table of tags."
     by,times = (['split', 'label'], 1) if 'label' in table else (['split'], 10)
@@ -67,6 +67,8 @@ def prepare_recipe(
     recipe = find_recipe(recipe)
     recipe = override(make_quick(recipe) if quick else recipe, **{k: str(v) if isinstance(v, Path) else v for k,v in fields.items()})
     _check_kind(recipe)
+    if recipe.loss == 'focal' and fields.get('smoothing'): raise SimpsonsError('--smoothing is not for the focal loss, which takes none: leave one of the two out')
+    if recipe.ensemble != 'none' and not recipe.checkpoint_every: raise SimpsonsError(f'--ensemble {recipe.ensemble} averages checkpoints, and none are kept: add --checkpoint-every 2, or another number of epochs')
     return settled(recipe)
 
 def recipe_table(
@@ -104,7 +106,8 @@ def _fit(learn, recipe:Recipe, run:Run, options:dict, force:bool) -> dict:
 
 def _choose_checkpoints(learn, run:Run, which:str, best_epoch:int):
     "Write which checkpoints the run ships."
-    files = run.checkpoints + [run.best]*all(o.stem != f'epoch-{best_epoch + 1:03}' for o in run.checkpoints)
+    by_epoch = {best_epoch + 1: run.best} | {int(o.stem.removeprefix('epoch-')): o for o in run.checkpoints}
+    files = [by_epoch[o] for o in sorted(by_epoch)]
     def probs(file):
         learn.model.load_state_dict(load_file(file))
         with learn.no_bar(): return learn.get_preds()
@@ -121,9 +124,10 @@ def _finish(run:Run, learn, recipe:Recipe, training:dict):
     write_report(run, predictor, learn.dls.table, training)
     restate_bundle(predictor.bundle, metrics=run.metrics, parity=parity_of(predictor, learn.dls.table))
 
-def _check_options(device:str|None, nan:str, tensorboard:bool, compiled:bool):
+def _check_options(device:str|None, nan:str, minutes:float, tensorboard:bool, compiled:bool):
     "Refuse what cannot be carried out, before any work is done."
-    try: device is None or torch.zeros(1, device=device)
+    if not 0 <= minutes < math.inf: raise SimpsonsError(f'--minutes {minutes} makes no sense: give 0 or more')
+    try: device is None or torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError): raise SimpsonsError(f'the device {device!r} is not on this machine: use cpu, or leave the choice to fastai') from None
     Resumable('.', nan=nan)
     if tensorboard: TensorBoardLines('.')
@@ -156,7 +160,7 @@ def train(
     "Train on a source of pictures and leave a complete run."
     with joined():
         recipe = prepare_recipe(recipe, quick, **fields)
-        everywhere(_check_options, device, nan, tensorboard, recipe.compile)
+        everywhere(_check_options, device, nan, minutes, tensorboard, recipe.compile)
         path = on_main(free_path, out, f'{recipe.name}-{recipe.arch}')
         set_seed(seed)
         table = everywhere(recipe_table, recipe, source, seed, pattern)
@@ -169,7 +173,7 @@ def train(
             on_main(begun, path)
             return _carry_out(run, learn, recipe, options)
 
-# %% ../nbs/22_train.ipynb #4f987979
+# %% ../nbs/22_train.ipynb #093c1142
 def _asked_for(run:Run, asked:dict, force:bool) -> dict:
     "The options of a run; others are refused, unless they are forced."
     options = run.config['options']
@@ -207,7 +211,7 @@ def resume(
     with joined():
         o,table = on_main(_begun, run, asked, force)
         recipe = override(Recipe(o['recipe'], **{k: o[k] for k in FIELDS}), **{k: v for k,v in asked.items() if k in FIELDS})
-        everywhere(_check_options, o['device'], o['nan'], o['tensorboard'], recipe.compile)
+        everywhere(_check_options, o['device'], o['nan'], o['minutes'], o['tensorboard'], recipe.compile)
         with held(run.path):
             set_seed(o['seed'])
             learn = in_turn(lambda: recipe_learner(recipe, table, o['seed'], num_workers=o['num_workers'], cache=o['cache'], device=o['device']))

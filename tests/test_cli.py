@@ -1,5 +1,5 @@
 "The main job from the shell: train, evaluate, predict, and what a user's mistakes are told."
-import json
+import json, shutil
 import pandas as pd
 import pytest
 from conftest import simpsons
@@ -44,6 +44,19 @@ def test_predict_answers_a_json_line_a_picture(cli_run, mini, tmp_path):
     for row in (rows[0], *rows[2:]):
         assert row['label'] == row['top'][0]['label'] and len(row['top']) == 5
         assert 0 < row['confidence'] <= 1 and row['top'] == sorted(row['top'], key=lambda o: -o['confidence'])
+
+
+def test_a_bundle_made_again_stays_calibrated(cli_run, mini, tmp_path):
+    "Strangers need no label: a flat folder of pictures does."
+    run = shutil.copytree(cli_run[0], tmp_path/'run')
+    (tmp_path/'strangers').mkdir()
+    for i, o in enumerate(sorted((mini/'test').rglob('*.jpg'))[:6]): shutil.copy(o, tmp_path/f'strangers/{i}.jpg')
+    done = simpsons('calibrate', run, '--strangers', tmp_path/'strangers')
+    assert done.returncode == 0 and 'taken for somebody' in done.stdout, done.stderr
+    facts = lambda: {k: v for k, v in json.loads((run/'bundle/config.json').read_text()).items() if k in ('temperature', 'rejection_threshold', 'metrics')}
+    calibrated = facts()
+    assert calibrated['rejection_threshold'] and calibrated['metrics']['calibration']['strangers']['fitted_n'] == 3
+    assert simpsons('bundle', run).returncode == 0 and facts() == calibrated
 
 
 def test_the_same_seed_gives_the_same_history(mini, tmp_path):
