@@ -1,8 +1,9 @@
 "The main job from the shell: train, evaluate, predict, and what a user's mistakes are told."
-import json, shutil
+import json, shutil, sys
 import pandas as pd
 import pytest
 from conftest import simpsons
+from simpsons_fastai.cli import main
 
 
 def test_train_leaves_a_complete_run(cli_run):
@@ -74,7 +75,6 @@ def test_the_same_seed_gives_the_same_history(mini, tmp_path):
 
 
 @pytest.mark.parametrize('args, says', [
-    (('train', 'nowhere'), 'nowhere is not a folder'),
     (('train', 'MINI', '--arch', 'resnet_18', '--weights', 'none'), 'did you mean resnet18'),
     (('train', 'MINI', '--arch', 'resnet18', '--weights', 'absent.pth'), 'absent.pth are missing'),
     (('train', 'MINI', '--weights', 'none', '--aug', 'wild'), "no augmentation set 'wild'"),
@@ -86,12 +86,20 @@ def test_the_same_seed_gives_the_same_history(mini, tmp_path):
     (('mini', 'MINI'), 'exists already'),
     (('mini', 'new', '--n', '5'), 'too few'),
 ])
-def test_a_mistake_is_told_in_one_sentence(args, says, mini, tmp_path):
+def test_a_mistake_is_told_in_one_sentence(args, says, mini, tmp_path, monkeypatch, capfd):
+    "The program, run in this process: starting one takes longer than to refuse."
     (tmp_path/'export.pkl').write_bytes(b'\x80\x04.')
-    done = simpsons(*(mini if o == 'MINI' else o for o in args), cwd=tmp_path)
-    assert done.returncode == 2
-    assert says in done.stderr and 'Traceback' not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['simpsons', *(str(mini) if o == 'MINI' else o for o in args)])
+    with pytest.raises(SystemExit) as ended: main()
+    said = capfd.readouterr().err
+    assert ended.value.code == 2
+    assert says in said and len(said.strip().splitlines()) == 1, said
+
+
+def test_a_mistake_from_the_shell_has_no_traceback(tmp_path):
+    done = simpsons('train', 'nowhere', cwd=tmp_path)
+    assert done.returncode == 2 and 'nowhere is not a folder' in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
 def test_imagenet_weights_out_of_reach_fail_within_seconds(mini, tmp_path, monkeypatch):

@@ -91,11 +91,18 @@ def test_submission_for_the_journey_layout(mini, cli_run, tmp_path):
     assert refused.returncode == 2 and 'img3.jpg' in refused.stderr and not (tmp_path/'again.csv').exists()
 
 
-@pytest.mark.parametrize('args, says', [
-    (('--recipe', 'bake'), "no recipe 'bake'"), (('--loss', 'mse'), "no loss 'mse'"), (('--head', 'hydra'), "no head 'hydra'"),
-    (('--sampler', 'odd'), "no sampler 'odd'"), (('--ensemble', 'best of all'), 'no ensemble'), (('--smoothing', '2'), 'no share'), (('--tta', 'wild'), 'no test-time augmentation'),
+@pytest.mark.parametrize('field, value, says', [
+    ('recipe', 'bake', "no recipe 'bake'"), ('loss', 'mse', "no loss 'mse'"), ('head', 'hydra', "no head 'hydra'"), ('sampler', 'odd', "no sampler 'odd'"),
+    ('ensemble', 'best of all', 'no ensemble'), ('ensemble', 'last3', 'none are kept'), ('smoothing', 2., 'no share'), ('tta', 'wild', 'no test-time augmentation'),
 ])
-def test_an_impossible_field_is_told_before_any_work(args, says, mini, tmp_path):
-    done = simpsons('train', mini, '--weights', 'none', *args, '--out', tmp_path/'run')
-    assert done.returncode == 2 and says in done.stderr and len(done.stderr.strip().splitlines()) == 1
+def test_an_impossible_field_is_told_before_any_work(field, value, says, mini, tmp_path):
+    from simpsons_fastai.core import SimpsonsError
+    from simpsons_fastai.train import train
+    with pytest.raises(SimpsonsError, match=says): train(mini, tmp_path/'run', **{'weights': 'none', field: value})
+    assert not (tmp_path/'run').exists()
+
+
+def test_and_so_it_is_from_the_shell(mini, tmp_path):
+    done = simpsons('train', mini, '--weights', 'none', '--loss', 'mse', '--out', tmp_path/'run')
+    assert done.returncode == 2 and "no loss 'mse'" in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path/'run').exists()
