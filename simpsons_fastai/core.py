@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['SimpsonsError', 'exit_on_error', 'write_whole', 'save_figure', 'write_whole_folder', 'write_json', 'iso_now',
-           'read_json', 'real_paths', 'lock_folder', 'is_locked', 'interactive', 'n_threads', 'track', 'flat_vocab']
+           'read_json', 'real_paths', 'utf8_paths', 'lock_folder', 'is_locked', 'interactive', 'n_threads', 'track',
+           'flat_vocab']
 
-# %% ../nbs/00_core.ipynb #66ae96c2
-import errno, json, os, shutil, socket, sys, tempfile, time
+# %% ../nbs/00_core.ipynb #a5611026
+import errno, json, os, re, shutil, socket, sys, tempfile, time
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -100,13 +101,22 @@ def read_json(path:str|Path):
     except FileNotFoundError: raise SimpsonsError(f'{path} is missing: give a path that exists') from None
     except (OSError, ValueError) as e: raise SimpsonsError(f'{path} is not readable JSON ({e}): restore it or make it again') from None
 
-# %% ../nbs/00_core.ipynb #f15faa86
+# %% ../nbs/00_core.ipynb #abf34a10
 def real_paths(
     paths, # of files
 ) -> list: # as text
     "Where files really are: absolute, links followed."
     folder = cache(os.path.realpath)
     return [os.path.realpath(o) if os.path.islink(o) else os.path.join(folder(os.path.dirname(o)), os.path.basename(o)) for o in map(str, paths)]
+
+def utf8_paths(
+    paths, # text or `Path`s
+) -> list:
+    "The paths as they are; a `SimpsonsError` where one is not UTF-8, which no table could hold."
+    paths = list(paths)
+    if bad := [o for o in map(str, paths) if re.search(r'[\ud800-\udfff]', o)]:
+        raise SimpsonsError(f'{os.fsencode(bad[0])!r} is not named in UTF-8 ({len(bad)} such files): rename it')
+    return paths
 
 # %% ../nbs/00_core.ipynb #3d4f7e88
 def _flock(f) -> bool:
