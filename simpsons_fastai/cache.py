@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['cache_folder', 'cache_key', 'PictureCache', 'picture_cache', 'PixelReader']
 
-# %% ../nbs/03_cache.ipynb #13a33061
+# %% ../nbs/03_cache.ipynb #c527b71e
 import hashlib, json, os, shutil, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 from fastcore.xdg import xdg_cache_home
-from .core import n_threads, read_json, track, write_json, write_whole_folder
+from .core import n_threads, read_json, real_paths, track, write_json, write_whole_folder
 from .images import PictureError, Preprocess
 
 # %% ../nbs/03_cache.ipynb #cb84d69a
@@ -30,14 +30,14 @@ def _make_room(root:Path, need:int, limit:int):
     caches = sorted((p for p in root.iterdir() if not p.name.startswith('.')), key=age)
     while caches and sum(map(_used, caches)) + need > limit: shutil.rmtree(caches.pop(0), ignore_errors=True)
 
-# %% ../nbs/03_cache.ipynb #a9cb437f
+# %% ../nbs/03_cache.ipynb #87f00d71
 def cache_key(
     paths, # the pictures, in order
     pre:Preprocess, # its size and interpolation count
 ) -> str: # 32 hexadecimal digits
     "The name of the cache of these pictures as they are now."
-    facts = ((str(p), s.st_size, s.st_mtime_ns) if (s := _stat(p)) else (str(p),) for p in paths)
-    return hashlib.sha256(json.dumps([2, pre.size, pre.interpolation, *facts]).encode()).hexdigest()[:32]
+    facts = ((p, s.st_size, s.st_mtime_ns, s.st_ctime_ns) if (s := _stat(p)) else (p,) for p in real_paths(paths))
+    return hashlib.sha256(json.dumps([3, pre.size, pre.interpolation, *facts]).encode()).hexdigest()[:32]
 
 def _stat(path):
     try: return os.stat(path)

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['SimpsonsError', 'exit_on_error', 'write_whole', 'save_figure', 'write_whole_folder', 'write_json', 'iso_now',
-           'read_json', 'lock_folder', 'is_locked', 'interactive', 'n_threads', 'track', 'flat_vocab']
+           'read_json', 'real_paths', 'utf8_paths', 'lock_folder', 'is_locked', 'interactive', 'n_threads', 'track',
+           'flat_vocab']
 
-# %% ../nbs/00_core.ipynb #114fed35
-import errno, json, os, shutil, socket, sys, tempfile, time
+# %% ../nbs/00_core.ipynb #a5611026
+import errno, json, os, re, shutil, socket, sys, tempfile, time
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 from fastcore.imports import IN_NOTEBOOK
@@ -41,13 +43,14 @@ def _say(what, status:int) -> int:
     print(f'simpsons: {what}', file=sys.stderr)
     return status
 
-# %% ../nbs/00_core.ipynb #4940f6e9
+# %% ../nbs/00_core.ipynb #c5ede1b0
 @contextmanager
 def write_whole(
     path:str|Path, # the file to write; missing parent folders are made
 ): # yields the path of a temporary file with the same suffix
     "Write a file whole or not at all."
-    path = Path(path)
+    path = Path(path).absolute()
+    if path.is_dir(): raise SimpsonsError(f'{path} is a folder: give the name of a file')
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.stem}-{uuid4().hex}{path.suffix}') # on a shared disk two machines may have processes of one number
     try:
@@ -63,21 +66,24 @@ def save_figure(
     "Write a figure whole or not at all, at 110 dots an inch."
     with write_whole(path) as tmp: fig.savefig(tmp, dpi=110)
 
-# %% ../nbs/00_core.ipynb #1ab93416
+# %% ../nbs/00_core.ipynb #afbefb32
 @contextmanager
 def write_whole_folder(
     path:str|Path, # the folder to write
 ): # yields the path of a temporary folder
     "Write a folder whole or not at all."
-    path = Path(path)
+    path = Path(path).absolute()
+    for held,what in ((os.path.ismount(path), 'is a mount point'), (path.exists() and path.samefile('.'), 'is the folder you are in')):
+        if held: raise SimpsonsError(f'{path} {what}, so no other can take its place: give a new folder, as {path/"new"}')
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp, old = (path.with_name(f'.{path.name}-{os.getpid()}-{o}') for o in ('new', 'old'))
+    tmp, old = (path.with_name(f'.{path.name}-{uuid4().hex}-{o}') for o in ('new', 'old'))
     tmp.mkdir()
     try:
         yield tmp
         if path.exists(): path.rename(old)
         tmp.rename(path)
     finally:
+        if old.exists() and not path.exists(): old.rename(path)
         for p in (tmp, old): shutil.rmtree(p, ignore_errors=True)
 
 # %% ../nbs/00_core.ipynb #c731b543
@@ -94,6 +100,23 @@ def read_json(path:str|Path):
     try: return json.loads(Path(path).read_text(encoding='utf-8'))
     except FileNotFoundError: raise SimpsonsError(f'{path} is missing: give a path that exists') from None
     except (OSError, ValueError) as e: raise SimpsonsError(f'{path} is not readable JSON ({e}): restore it or make it again') from None
+
+# %% ../nbs/00_core.ipynb #abf34a10
+def real_paths(
+    paths, # of files
+) -> list: # as text
+    "Where files really are: absolute, links followed."
+    folder = cache(os.path.realpath)
+    return [os.path.realpath(o) if os.path.islink(o) else os.path.join(folder(os.path.dirname(o)), os.path.basename(o)) for o in map(str, paths)]
+
+def utf8_paths(
+    paths, # text or `Path`s
+) -> list:
+    "The paths as they are; a `SimpsonsError` where one is not UTF-8, which no table could hold."
+    paths = list(paths)
+    if bad := [o for o in map(str, paths) if re.search(r'[\ud800-\udfff]', o)]:
+        raise SimpsonsError(f'{os.fsencode(bad[0])!r} is not named in UTF-8 ({len(bad)} such files): rename it')
+    return paths
 
 # %% ../nbs/00_core.ipynb #3d4f7e88
 def _flock(f) -> bool:

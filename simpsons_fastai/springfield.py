@@ -276,7 +276,7 @@ def draw_scene(
     _in_front(d, colour, rng)
     return _film(im.resize(FRAME, Image.Resampling.BOX), era, rng)
 
-# %% ../nbs/02_springfield.ipynb #d20f1904
+# %% ../nbs/02_springfield.ipynb #cf7236f6
 def mini_frame(i:int, seed:int=42) -> tuple: # (Person, Image)
     "Frame number `i` of the mini set: who is in it, and the picture."
     rng = random.Random(f'{seed}/{i}')
@@ -286,12 +286,12 @@ def mini_frame(i:int, seed:int=42) -> tuple: # (Person, Image)
 
 def springfield_mini(
     path:str|Path, # the folder to make; it must not exist, or be empty
-    n:int=1800, # pictures in all, at least 60
+    n:int=1800, # pictures in all, at least 60; of some hundred, not everybody is in the test
     seed:int=42, # the same seed, the same pictures
 ) -> Path: # `path`, with `train/<name>/*.jpg` and `test/<name>/*.jpg`
     "Draw the built-in data set of ten townsfolk."
     path = Path(path)
-    if n < 60: raise SimpsonsError(f'n={n} pictures are too few for ten people in train and test: ask for 60 or more')
+    if n < 60: raise SimpsonsError(f'n={n} pictures are too few for ten people: ask for 60 or more')
     if path.exists() and (not path.is_dir() or any(path.iterdir())): raise SimpsonsError(f'{path} exists already: give another folder, or remove it first')
     with write_whole_folder(path) as tmp:
         for i in track(range(n), 'frames drawn:'):

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['STUDIES', 'parse_vary', 'StudyResult', 'study', 'preset']
 
-# %% ../nbs/26_study.ipynb #a68864bb
+# %% ../nbs/26_study.ipynb #7c6fffe7
 import itertools, json
 from dataclasses import asdict, dataclass
 from fastai.vision.all import *
 from matplotlib.figure import Figure
 import optuna
+from sqlalchemy import URL
 from .core import SimpsonsError, read_json, save_figure, write_json, write_whole
 from .recipes import FIELDS, Recipe, field_type, override
 from .train import few_pictures, prepare_recipe, recipe_table
@@ -39,7 +40,7 @@ def parse_vary(
         factors[last].append(_value(last, (value if eq else part).strip()))
     return factors
 
-# %% ../nbs/26_study.ipynb #92541aaf
+# %% ../nbs/26_study.ipynb #612fa9f0
 def _combinations(vary:dict, seeds:int) -> list:
     "Every combination with every seed, the first seed's first."
     return [dict(zip(vary, values)) | dict(seed=seed) for seed in range(1, seeds + 1) for values in itertools.product(*vary.values())]
@@ -48,7 +49,8 @@ def _open_study(out:Path, epochs:int, prune:bool):
     "The study in a folder, new or as it was left."
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, epochs//2), reduction_factor=2) if prune else optuna.pruners.NopPruner()
-    return optuna.create_study(storage=f'sqlite:///{out/"study.db"}', study_name='study', load_if_exists=True, direction='maximize', pruner=pruner)
+    file = URL.create('sqlite', database=str(out/'study.db')).render_as_string() # a name may have signs that mean something in an address
+    return optuna.create_study(storage=file, study_name='study', load_if_exists=True, direction='maximize', pruner=pruner)
 
 def _enqueue(study, combinations:list):
     "Put into the queue what was neither finished nor waits there; a trial that was interrupted starts anew."

@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['HEADER', 'natural_key', 'pictures_of', 'submit', 'download_journey']
 
-# %% ../nbs/23_submit.ipynb #c6402aeb
+# %% ../nbs/23_submit.ipynb #a3fdcdec
 import csv, re
 from collections import Counter
 from pathlib import Path
 from .bundle import Bundle, load_bundle
-from .core import SimpsonsError, track, write_whole, write_whole_folder
+from .core import SimpsonsError, track, utf8_paths, write_whole, write_whole_folder
 from .images import PictureError, is_image_name
 from .predictor import Predictor
 
-# %% ../nbs/23_submit.ipynb #66f0f9e2
+# %% ../nbs/23_submit.ipynb #905859ce
 def natural_key(
     name:str, # a file's name
 ) -> tuple: # to sort by
@@ -37,7 +37,7 @@ def pictures_of(
     if not files: raise SimpsonsError(f'there is no picture in {root}: give the folder of the test pictures')
     if twice := [a for a,b in zip(files, files[1:]) if a.name == b.name]:
         raise SimpsonsError(f'{twice[0].name} is in {root} more than once ({len(twice)} such names), and a name is the Id: give a folder of unique names')
-    return {p.name: p for p in files}
+    return {p.name: p for p in utf8_paths(files)}
 
 # %% ../nbs/23_submit.ipynb #789a8b14
 HEADER = ['Id', 'Expected']
