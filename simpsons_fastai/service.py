@@ -6,7 +6,7 @@
 __all__ = ['ServiceLimits', 'Refusal', 'too_large', 'Batcher', 'busy', 'Sure', 'Picture', 'Answers', 'Problem', 'picture_row',
            'bundle_version', 'model_facts', 'Service', 'make_app', 'serve']
 
-# %% ../nbs/31_service.ipynb #81679825
+# %% ../nbs/31_service.ipynb #9da604bc
 import asyncio, ctypes, hmac, ipaddress, json, logging, os, signal, socket, sys, threading, time, traceback, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -16,8 +16,9 @@ from hashlib import sha256
 from queue import Empty, SimpleQueue
 from typing import Annotated
 import numpy as np, uvicorn
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import APIKeyHeader, HTTPBearer
 from fastcore.xml import Body, H1, H2, Head, Html, Main, P, Section, Title, to_xml
 from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -424,7 +425,7 @@ class _Guard:
         metrics.seconds.labels(path).observe(seconds)
         if self.service.stopping: message['headers'] = [*message['headers'], (b'connection', b'close')]
 
-# %% ../nbs/31_service.ipynb #cdbf67ec
+# %% ../nbs/31_service.ipynb #c59d7a18
 _FORM = dict(requestBody=dict(required=True, content={'multipart/form-data': dict(schema=dict(
     type='object', required=['files'], properties=dict(files=dict(type='array', minItems=1, items=dict(type='string', format='binary'))))) }))
 _STATUSES = {400: 'a damaged form, or none', 408: 'too slow', 413: 'too large, or too many', 415: 'no form', 422: 'an option that is out of range, or a picture that cannot be used',
@@ -450,6 +451,7 @@ def _docs(app:FastAPI) -> Response:
     page = Html(Head(Title(app.title)), Body(Main(H1(app.title), P(app.description), *about)), lang='en')
     return Response(to_xml(page), headers=_PLAIN | {'content-security-policy': "default-src 'none'"}, media_type='text/html')
 
+_KEYS = [Security(APIKeyHeader(name='X-API-Key', auto_error=False)), Security(HTTPBearer(auto_error=False))] # what OpenAPI says; the guard asks
 _NO = {404: 'there is no such address', 405: 'this address takes another method'}
 
 async def _no_page(request, e:HTTPException) -> Response: return _json(dict(error=_NO.get(e.status_code, 'no')), e.status_code, e.headers or {})
@@ -470,7 +472,7 @@ def make_app(
         await service.batcher.close()
     app = FastAPI(title='simpsons', version=service.facts['version'], openapi_url='/openapi.json', docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan,
                   description='Names what is in pictures. Where a key is set, give it in the header X-API-Key.')
-    for path,method,f,says in _routes(service): app.add_api_route(path, f, methods=[method], **says)
+    for path,method,f,says in _routes(service): app.add_api_route(path, f, methods=[method], dependencies=_KEYS if service.key and path not in _OPEN else [], **says)
     for path,f in zip(_OPEN, (service.health, service.ready)): app.add_api_route(path, f, methods=['HEAD'], include_in_schema=False)
     for kind,f in {Refusal: _refusal, HTTPException: _no_page, RequestValidationError: _bad_option}.items(): app.add_exception_handler(kind, f)
     app.add_api_route('/docs', lambda: _docs(app), include_in_schema=False)
