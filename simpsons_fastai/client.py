@@ -12,24 +12,26 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from .core import SimpsonsError
 
-# %% ../nbs/35_client.ipynb #1f5bcc26
+# %% ../nbs/35_client.ipynb #f51f1293
 _FILES,_BYTES = 8,8_000_000
 
-def _read(picture, i:int) -> tuple: # (name, bytes)
+def _read(picture, i:int) -> tuple: # (name, bytes), or (name, `OSError`)
     "A picture's name and content."
     if isinstance(picture, (bytes, bytearray)): return f'picture {i + 1}',bytes(picture)
     try: return Path(picture).name,Path(picture).read_bytes()
-    except OSError as e: raise SimpsonsError(f'{picture} cannot be read ({e.strerror}): name a picture that is there') from None
+    except OSError as e: return Path(picture).name,e
 
-def _groups(pictures): # yields lists of (name, bytes)
+def _groups(pictures): # yields lists of (name, bytes); what cannot be read is alone
     "Pictures that go together in one request."
     group = []
     for i,o in enumerate(pictures):
         name,data = _read(o, i)
-        if group and (len(group) == _FILES or sum(len(o) for _,o in group) + len(data) > _BYTES):
+        bad = isinstance(data, OSError)
+        if group and (bad or len(group) == _FILES or sum(len(o) for _,o in group) + len(data) > _BYTES):
             yield group
             group = []
-        group.append((name, data))
+        if bad: yield [(name, data)]
+        else: group.append((name, data))
     if group: yield group
 
 def _form(group:list) -> tuple: # (content type, bytes)
@@ -39,14 +41,16 @@ def _form(group:list) -> tuple: # (content type, bytes)
     parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{quoted(name)}"\r\n\r\n'.encode() + data + b'\r\n' for name,data in group]
     return f'multipart/form-data; boundary={boundary}',b''.join(parts) + f'--{boundary}--\r\n'.encode()
 
-# %% ../nbs/35_client.ipynb #1a685ebd
+# %% ../nbs/35_client.ipynb #cbe61869
 def _connection(url:str, timeout:float):
     "A connection, not open yet, and the path before the service's own."
-    parts = urlsplit(url)
-    try: port = parts.port
-    except ValueError: port = -1
-    if parts.scheme not in ('http', 'https') or not parts.hostname or port == -1: raise SimpsonsError(f'{url} is no address of a service: write it like http://127.0.0.1:8081')
-    return (HTTPSConnection if parts.scheme == 'https' else HTTPConnection)(parts.hostname, port, timeout=timeout),parts.path.rstrip('/')
+    try:
+        parts = urlsplit(url)
+        host,port,path = parts.hostname or '',parts.port,parts.path.rstrip('/')
+        host.encode('idna'), path.encode('ascii')
+    except ValueError: host = ''
+    if not host or parts.scheme not in ('http', 'https'): raise SimpsonsError(f'{url} is no address of a service: write it like http://127.0.0.1:8081')
+    return (HTTPSConnection if parts.scheme == 'https' else HTTPConnection)(host, port, timeout=timeout),path
 
 def _send(connection, path:str, body:bytes, headers:dict) -> tuple: # (status, seconds to wait, bytes)
     "One request. An answer that comes before all was sent counts; a connection that is closed without one is that of a service which stops."
@@ -65,18 +69,24 @@ def _rows(url:str, status:int, data:bytes) -> list:
     try: content = dict(json.loads(data))
     except (ValueError, TypeError): content = {}
     if status == 200 and 'pictures' in content: return content['pictures']
+    if status == 503: content.setdefault('error', 'it is busy') # a proxy's answer
     if 'error' not in content: raise SimpsonsError(f'{url} answers with status {status}, and not as a service of ours: correct --url')
     if status in (401, 403): raise SimpsonsError(f'{url} refuses the key: set SIMPSONS_API_KEY to the one that the service was started with')
     raise SimpsonsError(f"{url} does not take the pictures ({content['error']}): status {status}" + ('; start more services' if status == 503 else ''))
 
 def _ask(connection, url:str, path:str, group:list, headers:dict, retries:int) -> list:
-    "The answers to a group of pictures."
+    "The answers to a group of pictures; where it is too large, to each on its own."
+    (name,picture),*more = group
+    if isinstance(picture, OSError): return [dict(name=name, error=f'cannot be read ({picture.strerror})')]
     kind,body = _form(group)
     for i in range(retries + 1):
         try: status,wait,data = _send(connection, path, body, headers | {'Content-Type': kind})
         except (OSError, HTTPException) as e: raise SimpsonsError(f'nothing answers at {url} ({e or type(e).__name__}): start a service with `simpsons serve BUNDLE`, or correct --url') from None
-        if status != 503 or i == retries: return _rows(url, status, data)
+        if status != 503 or i == retries: break
         time.sleep(wait)
+    if status != 413: return _rows(url, status, data)
+    if more: return [row for o in group for row in _ask(connection, url, path, [o], headers, retries)]
+    return [dict(name=name, error=f'too large for the service ({len(picture):,} bytes)')]
 
 def ask_many(
     url:str, # of a service, as http://127.0.0.1:8081
@@ -89,6 +99,7 @@ def ask_many(
     "What a service says of many pictures."
     connection,before = _connection(url, timeout)
     key = (key or os.environ.get('SIMPSONS_API_KEY', '')).strip()
+    if not key.isprintable(): raise SimpsonsError('the key has a line break or the like in it: set SIMPSONS_API_KEY to the one that the service was started with')
     headers = {'X-API-Key': key.encode()} if key else {}
     try:
         for group in _groups(pictures): yield from _ask(connection, url, f'{before}/predict?k={k}', group, headers, retries)

@@ -6,7 +6,7 @@
 __all__ = ['LIMITS', 'NOBODY', 'read_upload', 'shown', 'name_it', 'occlusion', 'lit', 'look', 'ask_all', 'table', 'csv_text',
            'gallery', 'card', 'make_demo', 'open_demo', 'run_app', 'main']
 
-# %% ../nbs/36_gradio_app.ipynb #d57e6ee0
+# %% ../nbs/36_gradio_app.ipynb #9c29719e
 import argparse, csv, html, io, os, re, signal, tempfile, warnings
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
 from functools import cache, partial
@@ -18,17 +18,19 @@ from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image, ImageEnhance
 from .bundle import Bundle, newest_bundle
 from .core import SimpsonsError, exit_on_error, interactive
-from .images import Limits, PictureError, check_upload, jpeg_uri, open_image
+from .images import Limits, PictureError, check_upload, jpeg_uri, open_image, upload_name
 from .predictor import Predictor
 from .springfield import TOWNSFOLK, mini_frame
 
-# %% ../nbs/36_gradio_app.ipynb #32a37ddd
+# %% ../nbs/36_gradio_app.ipynb #e20115cd
 LIMITS = Limits()
+_GONE = 'it was uploaded over an hour ago and is deleted'
 
 def read_upload(
     path:str|Path, # of the uploaded file
 ) -> bytes:
     "An uploaded file's content, if it is a picture within the limits."
+    if not os.path.exists(path): raise PictureError('the picture', _GONE)
     if os.path.getsize(path) > LIMITS.body: raise PictureError('the picture', f'larger than {LIMITS.body:,} bytes')
     data = Path(path).read_bytes()
     check_upload(data, LIMITS)
@@ -36,9 +38,12 @@ def read_upload(
 
 def _sentence(e:PictureError) -> gr.Error:
     "What the page says of a file; the message would be taken for HTML."
-    return gr.Error(f'This file cannot be used: {html.escape(e.reason)}. Please choose another picture.', duration=20, print_exception=False)
+    way = 'it again' if e.reason == _GONE else 'another picture'
+    return gr.Error(f'This file cannot be used: {html.escape(e.reason)}. Please choose {way}.', duration=20, print_exception=False)
 
-# %% ../nbs/36_gradio_app.ipynb #43415dfc
+def _none_yet(some:str) -> gr.Error: return gr.Error(f'There is no picture yet: please choose {some}.', print_exception=False)
+
+# %% ../nbs/36_gradio_app.ipynb #0bc75acc
 NOBODY = 'nobody I know'
 
 def shown(
@@ -52,10 +57,10 @@ def shown(
 
 def name_it(
     predictor:Predictor,
-    path:str|None, # of the uploaded file; None when the field was cleared
+    path:str|None, # of the uploaded file; None where there is none
 ): # as `shown` gives it
     "Name what is in an uploaded picture."
-    if path is None: return
+    if path is None: raise _none_yet('one')
     try: return shown(predictor, predictor.predict(read_upload(path)))
     except PictureError as e: raise _sentence(e)
 
@@ -106,19 +111,19 @@ def lit(
     dark = ImageEnhance.Brightness(ImageEnhance.Color(im).enhance(.2)).enhance(.35)
     return Image.composite(im, dark, Image.fromarray((255*heat).astype(np.uint8)).resize(im.size, Image.Resampling.BICUBIC))
 
-# %% ../nbs/36_gradio_app.ipynb #bc44e43f
+# %% ../nbs/36_gradio_app.ipynb #0b2e67ea
 def _looked_text(label:str, before:float, least:float) -> str:
     "The sentence under the map."
-    if least >= before: return f'What speaks for {label}: no single part. Its confidence, {before:.2f}, does not fall whatever part is covered.'
+    if f'{least:.2f}' >= f'{before:.2f}': return f'What speaks for {label}: no single part. Its confidence, {before:.2f}, hardly falls whatever part is covered.'
     return f'What speaks for {label} is lit. With the worst part covered, its confidence falls from {before:.2f} to {least:.2f}.'
 
 def look(
     predictor:Predictor,
-    path:str|None, # of the uploaded file
+    path:str|None, # of the uploaded file; None where there is none
     column:str=None, # of a tag model
 ) -> str: # HTML
     "Show where the network looked in an uploaded picture."
-    if path is None: return ''
+    if path is None: raise _none_yet('one')
     try:
         data = read_upload(path)
         answer,heat,least = occlusion(predictor, data, column)
@@ -127,7 +132,7 @@ def look(
     image = Img(src=jpeg_uri(lit(open_image(data, enough=480), heat)), alt=f'The picture, lit where the network looked for {label}')
     return to_xml(Figure(image, Figcaption(_looked_text(label, answer.confidence, least)), cls='looked'))
 
-# %% ../nbs/36_gradio_app.ipynb #912d36d8
+# %% ../nbs/36_gradio_app.ipynb #dbee2ecd
 def _read(path:str): # bytes, or the `PictureError`
     try: return read_upload(path)
     except PictureError as e: return e
@@ -138,7 +143,7 @@ def ask_all(
 ) -> list: # (content, answer) a file; a `PictureError` in the place of a missing answer
     "Name what is in several files."
     if len(paths) > LIMITS.files: raise gr.Error(f'{len(paths)} pictures are too many at once: please choose up to {LIMITS.files}.', duration=20, print_exception=False)
-    if sum(map(os.path.getsize, paths)) > LIMITS.body:
+    if sum(os.path.getsize(o) for o in paths if os.path.exists(o)) > LIMITS.body:
         raise gr.Error(f'The files are larger than {LIMITS.body:,} bytes together: please choose fewer.', duration=20, print_exception=False)
     files = [_read(o) for o in paths]
     answers = predictor.predict_many([o for o in files if isinstance(o, bytes)], errors='give')
@@ -215,7 +220,7 @@ def card(
     text = re.sub(r'(?m)^#+ ', lambda o: '##' + o[0], text)
     return re.sub(r'!\[([^\]]*)\]\([^)]*\)|<img[^>]*>', r'\1', text)
 
-# %% ../nbs/36_gradio_app.ipynb #7c470c9b
+# %% ../nbs/36_gradio_app.ipynb #73e7fbc5
 def _uploads_only(field, preprocess):
     "Let a field hand over what was uploaded, unopened, and fetch nothing."
     keep = field.async_move_resource_to_block_cache
@@ -230,14 +235,10 @@ def _picture_field() -> gr.Image:
     field = gr.Image(type='filepath', image_mode=None, label='Picture', sources=['upload', 'clipboard', 'webcam'], buttons=[], height=320, alt_text='The picture to name')
     return _uploads_only(field, lambda o: o and o.path)
 
-def _shown_name(o, i:int) -> str:
-    "A file's name without folders and control characters."
-    return re.sub(r'[\x00-\x1f\x7f]', '', re.split(r'[/\\]', o.orig_name or '')[-1])[:100] or f'picture {i + 1}'
-
 def _files_field() -> gr.File:
     "A field for several; it gives a list of paths and names."
     field = gr.File(file_count='multiple', label=f'Pictures, up to {LIMITS.files}')
-    return _uploads_only(field, lambda files: [(o.path, _shown_name(o, i)) for i,o in enumerate(files or [])])
+    return _uploads_only(field, lambda files: [(o.path, upload_name(o.orig_name or '', i)) for i,o in enumerate(files or [])])
 
 def _answer_field(predictor:Predictor):
     "A label and its rivals; a table for a tag model."
@@ -262,7 +263,7 @@ def _examples(predictor:Predictor, field:gr.Image):
     files = sorted(map(str, Path(_drawn().name).iterdir()))
     gr.Examples(files, field, label='Drawn by the project' + '; this model knows none of them'*strangers, cache_examples=False, api_visibility='private')
 
-# %% ../nbs/36_gradio_app.ipynb #8db7752b
+# %% ../nbs/36_gradio_app.ipynb #26bb27d1
 def _one(predictor:Predictor, queue:dict):
     "The part for one picture."
     with gr.Row():
@@ -281,7 +282,7 @@ def _one(predictor:Predictor, queue:dict):
 
 def _answer_files(predictor:Predictor, files:list, cache:str) -> tuple:
     "The gallery, and the button with the table."
-    if not files: raise gr.Error('There is no picture yet: please choose some.', print_exception=False)
+    if not files: raise _none_yet('some')
     paths,names = zip(*files)
     found = ask_all(predictor, paths)
     text = csv_text(table(predictor, names, [o for _,o in found]))
@@ -294,6 +295,7 @@ def _several(predictor:Predictor, queue:dict):
     shown = gr.HTML()
     save = gr.DownloadButton('Download as CSV', interactive=False)
     ask.click(lambda o: _answer_files(predictor, o, save.GRADIO_CACHE), files, [shown, save], api_visibility='private', **queue)
+    files.change(lambda: ('', gr.DownloadButton(value=None, interactive=False)), None, [shown, save], api_visibility='private', queue=False, show_progress='hidden')
 
 # %% ../nbs/36_gradio_app.ipynb #20e53c24
 def _intro(bundle:Bundle) -> str:
@@ -329,7 +331,7 @@ def make_demo(
                 with gr.Tab(_name(o.bundle)): _model(o, i)
     return demo.queue(max_size=64)
 
-# %% ../nbs/36_gradio_app.ipynb #a1092379
+# %% ../nbs/36_gradio_app.ipynb #a4b11440
 _STYLE = """
 .html-container{padding:0!important}h1{font-size:1.6rem;font-weight:600;margin:0}p{overflow-wrap:anywhere}
 .looked{margin:0}.looked img{max-width:100%;border-radius:6px}figcaption{overflow-wrap:anywhere;margin-top:.4rem}
@@ -365,6 +367,7 @@ def run_app(
     block:bool=True, # stay until stopped
 ):
     "Serve the demo of one model, or of several."
+    if port is not None and not 0 <= port < 65536: raise SimpsonsError(f'--port {port} is no port: give one from 1 to 65535')
     os.environ.setdefault('GRADIO_TEMP_DIR', _uploads().name)
     if block: signal.signal(signal.SIGTERM, signal.default_int_handler) # stop in order, as for Ctrl-C
     bundles = model if isinstance(model, (list, tuple)) and model else [model or newest_bundle()]

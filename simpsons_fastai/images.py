@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'MAX_PIXELS', 'TTA', 'is_image_name', 'to_rgb', 'PictureError', 'open_image', 'check_image',
-           'check_images', 'Preprocess', 'views', 'scaled', 'data_uri', 'jpeg_uri', 'Limits', 'check_upload']
+           'check_images', 'Preprocess', 'views', 'scaled', 'data_uri', 'jpeg_uri', 'Limits', 'check_upload',
+           'upload_name']
 
-# %% ../nbs/01_images.ipynb #b7db5a6f
-import base64, io, os, warnings
+# %% ../nbs/01_images.ipynb #91570f83
+import base64, io, os, re, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict
 from functools import partial
@@ -186,7 +187,7 @@ def jpeg_uri(im:Image.Image) -> str:
     im.save(out, 'JPEG', quality=82)
     return data_uri(out.getvalue(), 'image/jpeg')
 
-# %% ../nbs/01_images.ipynb #b970c13e
+# %% ../nbs/01_images.ipynb #26b60b5d
 @dataclass(frozen=True)
 class Limits:
     "What is taken of people one does not know."
@@ -205,10 +206,18 @@ def check_upload(
     no = partial(PictureError, 'the picture')
     if not data: raise no('empty file (0 bytes)')
     try:
-        with Image.open(io.BytesIO(data), formats=_UPLOADS) as im: (w, h),jpeg = im.size,im.format in ('JPEG', 'MPO')
+        with Image.open(io.BytesIO(data), formats=_UPLOADS) as im: (w, h),jpeg,slow = im.size,im.format in ('JPEG', 'MPO'),{o[0] for o in im.tile} & set(Image.DECODERS)
     except Image.DecompressionBombError: raise no('too many pixels') from None
     except Exception: raise no('not a picture') from None
+    if slow: raise no('in an encoding that takes too long to decode, save it as PNG or JPEG')
     share = 8 if jpeg else 1
     if w*h > limits.pixels*share: raise no(f'too many pixels ({w}×{h}, over {limits.pixels*share:,})')
     if jpeg and data.count(b'\xff\xda') > _MAX_SCANS: raise no(f'more than {_MAX_SCANS} passes in one JPEG')
     return w*h//share
+
+def upload_name(
+    name:str, # as the client gave it
+    i:int, # its place among the pictures, for one without a name
+) -> str:
+    "A file's name to show: without folders and control characters."
+    return re.sub(r'[\x00-\x1f\x7f]', '', re.split(r'[/\\]', name)[-1])[:100] or f'picture {i + 1}'

@@ -6,8 +6,8 @@
 __all__ = ['ServiceLimits', 'Refusal', 'too_large', 'Batcher', 'busy', 'Sure', 'Picture', 'Answers', 'Problem', 'picture_row',
            'bundle_version', 'model_facts', 'Service', 'make_app', 'serve']
 
-# %% ../nbs/31_service.ipynb #9ae3ab6b
-import asyncio, ctypes, hmac, ipaddress, json, logging, os, re, signal, socket, sys, threading, time, traceback, warnings
+# %% ../nbs/31_service.ipynb #9da604bc
+import asyncio, ctypes, hmac, ipaddress, json, logging, os, signal, socket, sys, threading, time, traceback, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ from hashlib import sha256
 from queue import Empty, SimpleQueue
 from typing import Annotated
 import numpy as np, uvicorn
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import APIKeyHeader, HTTPBearer
 from fastcore.xml import Body, H1, H2, Head, Html, Main, P, Section, Title, to_xml
 from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -27,10 +28,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from .core import SimpsonsError
-from .images import Limits, PictureError, check_upload
+from .images import Limits, PictureError, check_upload, upload_name
 from .predictor import Predictor
 
-# %% ../nbs/31_service.ipynb #076013a5
+# %% ../nbs/31_service.ipynb #5fdb0fd1
 @dataclass(frozen=True)
 class ServiceLimits(Limits):
     "What the service takes on; `body`, `files` and `pixels` are of one request."
@@ -38,7 +39,7 @@ class ServiceLimits(Limits):
     large:int=1_000_000 # pixels; larger pictures are decoded one after the other
     queue:int=256 # pictures accepted and not yet answered; with more, a request gets 503
     held:int=128_000_000 # bytes of all requests under way; with more, a request gets 503
-    connections:int=1000 # at once
+    connections:int=1000 # at once; on one more, a request gets 503, and at twice as many a new one is closed
     batch:int=8 # pictures that the network takes at once
     head_seconds:float=10. # to send a request's head
     body_seconds:float=30. # to send a request's body
@@ -52,12 +53,7 @@ class Refusal(Exception):
         self.status,self.says,self.headers = status,says,{k.replace('_', '-'): str(v) for k,v in headers.items()}
         super().__init__(says)
 
-# %% ../nbs/31_service.ipynb #bb891d4b
-def _shown(name:bytes, i:int) -> str:
-    "A file's name to show: without folders and control characters."
-    last = re.split(r'[/\\]', name.decode('utf-8', 'replace'))[-1]
-    return re.sub(r'[\x00-\x1f\x7f]', '', last)[:100] or f'picture {i + 1}'
-
+# %% ../nbs/31_service.ipynb #63853038
 class _Form:
     "The pictures of a multipart form."
     def __init__(self,
@@ -101,7 +97,7 @@ class _Form:
         if b'filename' not in options and options.get(b'name') != b'files': return
         if len(self.pictures) == self.limits.files: raise Refusal(413, f'the form has more than {self.limits.files} pictures: send fewer at once')
         self.data = bytearray()
-        self.pictures.append((_shown(options.get(b'filename', b''), len(self.pictures)), self.data))
+        self.pictures.append((upload_name(options.get(b'filename', b'').decode('utf-8', 'replace'), len(self.pictures)), self.data))
 
     def _data(self, data, start, end):
         if self.data is not None: self.data += data[start:end]
@@ -383,7 +379,7 @@ class Service:
         if not await self.reload(): raise Refusal(409, 'the new bundle cannot be loaded, so the old one answers on: the log says why')
         return _json(dict(model=self.facts['model'], version=self.facts['version']))
 
-# %% ../nbs/31_service.ipynb #d07685a6
+# %% ../nbs/31_service.ipynb #2ca635df
 _OPEN = '/health', '/ready'
 _PATHS = *_OPEN, '/predict', '/prediction', '/model', '/metrics', '/docs', '/openapi.json', '/admin/reload'
 
@@ -399,6 +395,7 @@ def _kept_out(service:Service, scope:dict) -> Refusal|None:
     if scope['path'] in _OPEN: return
     if service.key and not _has_key(scope['headers'], service.key): return Refusal(401, 'the key is missing or wrong: give it in the header X-API-Key', WWW_Authenticate='Bearer')
     if scope['path'] == '/admin/reload' and not service.key: return Refusal(403, 'this needs a key, and the service has none: start it with one')
+    if scope.get('state', {}).get('surplus'): return busy(service.limits)
     if service.stopping: return Refusal(503, 'the service is stopping: try again in a moment', Retry_After=service.limits.retry_after)
 
 class _Guard:
@@ -428,7 +425,7 @@ class _Guard:
         metrics.seconds.labels(path).observe(seconds)
         if self.service.stopping: message['headers'] = [*message['headers'], (b'connection', b'close')]
 
-# %% ../nbs/31_service.ipynb #cf86cd89
+# %% ../nbs/31_service.ipynb #c59d7a18
 _FORM = dict(requestBody=dict(required=True, content={'multipart/form-data': dict(schema=dict(
     type='object', required=['files'], properties=dict(files=dict(type='array', minItems=1, items=dict(type='string', format='binary'))))) }))
 _STATUSES = {400: 'a damaged form, or none', 408: 'too slow', 413: 'too large, or too many', 415: 'no form', 422: 'an option that is out of range, or a picture that cannot be used',
@@ -454,6 +451,7 @@ def _docs(app:FastAPI) -> Response:
     page = Html(Head(Title(app.title)), Body(Main(H1(app.title), P(app.description), *about)), lang='en')
     return Response(to_xml(page), headers=_PLAIN | {'content-security-policy': "default-src 'none'"}, media_type='text/html')
 
+_KEYS = [Security(APIKeyHeader(name='X-API-Key', auto_error=False)), Security(HTTPBearer(auto_error=False))] # what OpenAPI says; the guard asks
 _NO = {404: 'there is no such address', 405: 'this address takes another method'}
 
 async def _no_page(request, e:HTTPException) -> Response: return _json(dict(error=_NO.get(e.status_code, 'no')), e.status_code, e.headers or {})
@@ -474,18 +472,19 @@ def make_app(
         await service.batcher.close()
     app = FastAPI(title='simpsons', version=service.facts['version'], openapi_url='/openapi.json', docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan,
                   description='Names what is in pictures. Where a key is set, give it in the header X-API-Key.')
-    for path,method,f,says in _routes(service): app.add_api_route(path, f, methods=[method], **says)
+    for path,method,f,says in _routes(service): app.add_api_route(path, f, methods=[method], dependencies=_KEYS if service.key and path not in _OPEN else [], **says)
+    for path,f in zip(_OPEN, (service.health, service.ready)): app.add_api_route(path, f, methods=['HEAD'], include_in_schema=False)
     for kind,f in {Refusal: _refusal, HTTPException: _no_page, RequestValidationError: _bad_option}.items(): app.add_exception_handler(kind, f)
     app.add_api_route('/docs', lambda: _docs(app), include_in_schema=False)
     app.add_middleware(_Guard, service=service)
     app.state.service = service
     return app
 
-# %% ../nbs/31_service.ipynb #1320cda9
+# %% ../nbs/31_service.ipynb #66a28e91
 _HEAD = 65_536
 
 class _Protocol(HttpToolsProtocol):
-    "A connection whose requests' heads come in time and are not endless."
+    "A connection whose requests' heads come in time and are not endless; it has a place, or waits for one."
     head,raw,timer = None,0,None
 
     def _limits(self) -> ServiceLimits: return self.config.limits
@@ -504,12 +503,20 @@ class _Protocol(HttpToolsProtocol):
         super().send_400_response(msg)
         self._cut()
 
+    def _surplus(self) -> bool:
+        "Are all places taken by others?"
+        placed = self.config.placed
+        if len(placed) < self._limits().connections: placed.add(self)
+        return self not in placed
+
     def connection_made(self, transport):
         super().connection_made(transport)
         self._wait()
+        if self._surplus() and len(self.connections) > 2*self._limits().connections: self._cut()
 
     def connection_lost(self, exc):
         self._no_wait()
+        self.config.placed.discard(self)
         super().connection_lost(exc)
 
     def _no_wait(self):
@@ -519,10 +526,12 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self):
         self.head,self.raw = 0,0
         super().on_message_begin()
+        self.scope['state']['surplus'] = self._surplus()
 
     def on_headers_complete(self):
         self.head = None
         super().on_headers_complete()
+        if len(self.url) + sum(len(k) + len(v) + 4 for k,v in self.headers) > _HEAD: self._cut()
 
     def data_received(self, data:bytes):
         super().data_received(data)
@@ -534,28 +543,33 @@ class _Protocol(HttpToolsProtocol):
 
 class _Server(uvicorn.Server):
     "A server that stops gently."
-    until,again = None,False
+    until = None
 
-    def __init__(self, config, service:Service, where:str):
+    def __init__(self, config, service:Service, where:str, hung:list):
         super().__init__(config)
-        self.service,self.where = service,where
+        self.service,self.where,self.hung = service,where,hung
 
     def handle_exit(self, sig, frame):
         if self.service.stopping: return super().handle_exit(sig, frame)
         self.service.stopping,self.until = True,time.monotonic() + self.service.limits.drain
 
     async def on_tick(self, counter:int) -> bool:
-        if self.again: self.again,self.reloading = False,asyncio.create_task(self.service.reload())
+        if self.hung:
+            self.hung.clear()
+            self.reloading = asyncio.create_task(self.service.reload())
         return await super().on_tick(counter) or self.until is not None and time.monotonic() > self.until
 
     async def startup(self, sockets=None):
         await super().startup(sockets)
-        if hasattr(signal, 'SIGHUP') and threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGHUP, self._hang_up)
         print(f"{self.service.facts['model']} {self.service.facts['version']} answers at {self.where}", flush=True)
 
-    def _hang_up(self, sig, frame): self.again = True
+def _hang_ups() -> list:
+    "A list that every SIGHUP from now on adds to."
+    got = []
+    if hasattr(signal, 'SIGHUP') and threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGHUP, lambda *_: got.append(True))
+    return got
 
-# %% ../nbs/31_service.ipynb #87afae15
+# %% ../nbs/31_service.ipynb #0999eae4
 def _check_host(host:str, key:str|None, insecure:bool):
     "Without a key only this machine is served."
     try: own = host == 'localhost' or ipaddress.ip_address(host).is_loopback
@@ -569,8 +583,8 @@ def _listen(host:str, port:int) -> socket.socket:
 
 def _config(app, limits:ServiceLimits) -> uvicorn.Config:
     config = uvicorn.Config(app, http=_Protocol, ws='none', lifespan='on', server_header=False, proxy_headers=False, access_log=False, log_level='critical', timeout_keep_alive=75,
-                            limit_concurrency=limits.connections, timeout_graceful_shutdown=int(limits.body_seconds + limits.answer_seconds) + 1)
-    config.limits = limits
+                            timeout_graceful_shutdown=int(limits.body_seconds + limits.answer_seconds) + 1)
+    config.limits,config.placed = limits,set()
     return config
 
 _MMAP_THRESHOLD,_ARENA_MAX = -3,-8 # glibc's numbers: give large blocks back at once; keep few heaps
@@ -594,10 +608,11 @@ def serve(
     **options # of `Predictor`: runtime, precision, device, n_workers, tta
 ):
     "Serve a bundle until SIGTERM or Ctrl-C; the environment's SIMPSONS_API_KEY is the key."
+    hung = _hang_ups() # while the bundle is loaded, too
     _check_host(host, os.environ.get('SIMPSONS_API_KEY', '').strip(), insecure)
     app = make_app(bundle, limits, **options)
     _lean()
     Image.MAX_IMAGE_PIXELS = 4*limits.pixels # Pillow refuses twice that
     door = _listen(host, port)
     shown = f'[{host}]' if ':' in host else host
-    _Server(_config(app, limits), app.state.service, f'http://{shown}:{door.getsockname()[1]}').run(sockets=[door])
+    _Server(_config(app, limits), app.state.service, f'http://{shown}:{door.getsockname()[1]}', hung).run(sockets=[door])

@@ -1,6 +1,8 @@
 "The demo as a real process: real HTTP calls, and pictures uploaded in a real browser, on a phone and on a large screen."
 import csv, io, os, socket, subprocess, sys, tempfile, time
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
 from urllib.request import urlopen
 import pytest
 
@@ -164,6 +166,9 @@ def test_several_pictures_become_a_gallery_and_a_table(demo, opened, pictures, k
     assert list(rows[0]) == ['name', 'label', 'confidence', 'refused', 'error'] and download.value.suggested_filename == 'answers.csv'
     assert [o['name'] for o in rows] == ['sure.png', 'refused.png', "'=1+1.jpg"]
     assert [o['refused'] for o in rows] == ['False', 'True', ''] and [o['error'] for o in rows] == ['', '', 'not a picture']
+    page.get_by_role('button', name='Clear').click() # other pictures, and nothing of these is left
+    page.locator('.several figure').first.wait_for(state='detached', timeout=30_000)
+    page.locator('button[disabled]', has_text='Download as CSV').wait_for(timeout=30_000)
 
 
 @pytest.fixture(scope='module')
@@ -199,6 +204,19 @@ def test_a_file_that_is_no_picture_gets_a_sentence(demo, opened, pictures, width
     page.get_by_role('button', name='Submit').click()
     page.get_by_text('This file cannot be used: not a picture. Please choose another picture.').wait_for(timeout=30_000)
     page.wait_for_timeout(500) # until the message has slid in, for the screenshot
+
+
+def test_no_picture_and_a_deleted_one_get_a_sentence(demo, opened, pictures):
+    page = opened(demo)
+    for button in ('Submit', 'Where did it look?'):
+        page.get_by_role('button', name=button).click()
+        page.get_by_text('There is no picture yet: please choose one.').wait_for(timeout=30_000)
+        page.get_by_test_id('toast-close').click()
+        page.get_by_text('There is no picture yet: please choose one.').wait_for(state='detached')
+    upload(page, pictures[0])
+    Path(unquote(page.get_attribute('img[alt="The picture to name"]', 'src').partition('file=')[2])).unlink()
+    page.get_by_role('button', name='Submit').click()
+    page.get_by_text('This file cannot be used: it was uploaded over an hour ago and is deleted. Please choose it again.').wait_for(timeout=30_000)
 
 
 def test_keys_reach_everything_and_everything_has_a_name(demo, opened, pictures):

@@ -71,7 +71,7 @@ def test_the_unit_starts_and_reloads_the_program(tmp_path):
     service = unit()['Service']
     program, name, options = asked(shlex.split(service['ExecStart']))
     assert (program, name) == ('simpsons', 'serve') and set(options) <= serve_options()
-    assert '-HUP' in service['ExecReload'] and service['NoNewPrivileges'] == service['DynamicUser'] == 'yes'
+    assert '-HUP' in service['ExecReload'] and service['RestartForceExitStatus'] == 'SIGHUP' and service['NoNewPrivileges'] == service['DynamicUser'] == 'yes'
     if not (analyze := shutil.which('systemd-analyze')): return
     (tmp_path/'simpsons.service').write_text((DEPLOY/'simpsons.service').read_text().replace('/opt/simpsons/bin/simpsons', '/bin/true'))
     done = subprocess.run([analyze, 'verify', tmp_path/'simpsons.service'], capture_output=True, text=True)

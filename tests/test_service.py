@@ -166,7 +166,7 @@ def test_limits_hold(bundle, pictures):
             for _ in range(20): yield bytes(50_000)
         status, _, body = call(o.url, '/predict', endless(), Content_Type=hostile.FORM) # chunked
         assert status == 413 and '200,000 bytes' in json.loads(body)['error']
-        with pytest.raises(SimpsonsError, match='status 413'): ask(o.url, [bytes(300_000)])
+        assert [o.get('error') for o in ask(o.url, [*pictures[:4], bytes(300_000), pictures[4]])] == [None]*4 + ['too large for the service (300,000 bytes)', None]
         assert post(o.url, *pictures[:3])[0] == 200 and post(o.url, *pictures[:4])[0] == 413
         other = b'Content-Disposition: form-data; name="note"\r\n\r\nx'
         for n, status in ((4, 200), (5, 413)): assert call(o.url, '/predict', hostile.form(*[other]*n, hostile.part(pictures[0])), Content_Type=hostile.FORM)[0] == status
@@ -174,6 +174,39 @@ def test_limits_hold(bundle, pictures):
         for data in (hostile.png(50_000, 50_000), hostile.written(Image.new('1', (1001, 1000)), 'PNG')): assert 'too many pixels' in post(o.url, data)[2]['pictures'][0]['error']
         assert o.memory() - before < 50
         assert 'confidence' in post(o.url, pictures[0])[2]['pictures'][0]
+
+
+def test_one_connection_too_many_is_told_to_come_again(bundle, pictures):
+    with served(bundle, limits=dict(connections=5, head_seconds=60), runtime='onnxruntime') as o:
+        address = urlsplit(o.url)
+        def got(connection, path): connection.request('GET', path); r = connection.getresponse(); return r.status, r.read().decode()
+        held = [HTTPConnection(address.hostname, address.port, timeout=60) for _ in range(5)]
+        assert [got(c, '/model')[0] for c in held] == [200]*5
+        status, headers, answer = post(o.url, pictures[0])
+        assert status == 503 and headers['retry-after'] == '1' and 'busy' in answer['error']
+        assert [call(o.url, path)[0] for path in ('/health', '/ready')] == [200, 200]
+        with pytest.raises(SimpsonsError, match='the service is busy.*status 503; start more services'): ask(o.url, pictures[:1], retries=0)
+        assert 'simpsons_requests_total{path="/predict",status="503"} 2.0' in got(held[0], '/metrics')[1]
+        waiting = HTTPConnection(address.hostname, address.port, timeout=60)
+        assert got(waiting, '/model')[0] == 503
+        held.pop().close()
+        for _ in range(100):
+            if got(waiting, '/model')[0] == 200: break
+            time.sleep(.05)
+        else: pytest.fail('the place that became free was not given on')
+        more = [socket.create_connection((address.hostname, address.port), timeout=20) for _ in range(6)]
+        assert more[-1].recv(1) == b'' and got(held[0], '/model')[0] == 200
+        for c in (*held, waiting, *more): c.close()
+
+
+def test_a_head_is_not_endless(server):
+    address = urlsplit(server.url)
+    for n, answered in ((60_000, True), (70_000, False), (100_000, False)):
+        with socket.create_connection((address.hostname, address.port), timeout=20) as s:
+            s.sendall(b'GET /health HTTP/1.1\r\nHost: a\r\nX: ' + b'x'*n + b'\r\n\r\n')
+            try: assert s.recv(100).startswith(b'HTTP/1.1 200') == answered
+            except ConnectionResetError: assert not answered
+    assert [call(server.url, path, method='HEAD')[::2] for path in ('/health', '/ready')] == [(200, b'')]*2
 
 
 def test_hostile_uploads_do_no_harm(bundle, pictures, label, tmp_path):
@@ -266,6 +299,9 @@ def test_the_program_serves_and_asks(program, bundle, pictures, tmp_path):
     for a, b in zip(far, near):
         assert list(a) == list(b) and a['path'] == b['path'] and a.get('label') == b.get('label')
         assert a.get('confidence', 0) == pytest.approx(b.get('confidence', 0), abs=1e-4)
+    (tmp_path/'12.jpg').write_bytes(bytes(21_900_000))
+    far = simpsons('predict', '--url', program.url, *(tmp_path/o for o in ('00.jpg', 'missing.jpg', '12.jpg', '02.jpg')))
+    assert [json.loads(line).get('error') for line in far.stdout.splitlines()] == [None, 'cannot be read (No such file or directory)', 'too large for the service (21,900,000 bytes)', None] and far.returncode == 1, far.stderr
     for args, says in ((['predict', '--url', 'http://127.0.0.1:9', tmp_path], 'nothing answers'), (['predict', bundle], '--url'), (['serve', tmp_path], 'is no bundle'), (['serve', bundle, '--host', '0.0.0.0'], 'SIMPSONS_API_KEY')):
         done = simpsons(*args)
         assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
@@ -288,8 +324,12 @@ def test_the_lines_of_the_readme_work_as_written(program, pictures):
     ready, model, two, three = (json.loads(o.stdout) for o in lines[:4])
     assert ready == dict(status='ready') and model['vocab'][0] == 'name 0' and [o['name'] for o in two['pictures']] == ['frame1.jpg', 'frame2.jpg'] and len(three['pictures'][0]['top']) == 3
     assert [json.loads(o)['label'] for o in lines[4].stdout.splitlines()] == [o['label'] for o in two['pictures']]
-    done = subprocess.run([sys.executable, '-c', python], capture_output=True, text=True, cwd=program.folder, env=env, timeout=120)
+    run = lambda: subprocess.run([sys.executable, '-c', python], capture_output=True, text=True, cwd=program.folder, env=env, timeout=120)
+    done = run()
     assert [o.split()[0] for o in done.stdout.splitlines()] == ['frame1.jpg', 'frame2.jpg'] and two['pictures'][0]['label'] in done.stdout, done.stderr
+    (program.folder/'frame1.jpg').write_text('no picture')
+    done = run()
+    assert done.stdout.splitlines()[0] == 'frame1.jpg cannot be used: not a picture' and done.stdout.splitlines()[1].startswith('frame2.jpg'), done.stderr
 
 
 @contextmanager
@@ -345,6 +385,17 @@ def test_a_new_bundle_takes_over_and_nothing_is_lost(tmp_path, bundle, pictures)
         o.process.terminate()
         assert o.process.wait(30) == 0 # and not by a signal: networks were made and freed by now
         assert figures['lost'] == 0 and set(figures['statuses']) == {200} and figures['statuses'][200] > 20, figures
+
+
+def test_a_hang_up_while_it_loads_ends_nothing(bundle):
+    code = '''import os, signal, sys; from simpsons_fastai import service
+make_app = service.make_app
+def hung_up(*args, **kwargs): os.kill(os.getpid(), signal.SIGHUP); return make_app(*args, **kwargs)
+service.make_app = hung_up; service.serve(sys.argv[1], port=0, runtime='onnxruntime')'''
+    p = started('-c', code, bundle)
+    assert 'answers at' in p.stdout.readline() and 'answers now' in p.stderr.readline() # and the bundle is loaded again
+    p.terminate()
+    assert p.wait(30) == 0
 
 
 def test_a_full_queue_says_come_again(bundle, pictures):
