@@ -22,7 +22,7 @@ except ModuleNotFoundError: fcntl = None # not on Windows: no lock there
 class SimpsonsError(ValueError):
     "A user's mistake: what is wrong, with which file or option, and the way out."
 
-# %% ../nbs/00_core.ipynb #28e0bb98
+# %% ../nbs/00_core.ipynb #a8c6c37a
 def exit_on_error(
     f, # what to run
     *args, **kwargs
@@ -31,6 +31,9 @@ def exit_on_error(
     try: return f(*args, **kwargs)
     except SimpsonsError as e: sys.exit(_say(e, 2))
     except ModuleNotFoundError as e: sys.exit(_say(_lacking(e), 2))
+    except OSError as e: # as a folder that is a file, a disk that is full
+        if e.strerror is None: raise
+        sys.exit(_say(f"{e.filename or 'a file'}: {e.strerror}: mend that, or give another path", 2))
     except KeyboardInterrupt: sys.exit(_say('stopped', 130))
 
 _EXTRAS = dict(gradio='app', onnxruntime='predict', openvino='fast-cpu', tensorboard='tensorboard', av='archive', pyarrow='archive', ray='ray', nncf='int8') | dict.fromkeys(('fastapi', 'prometheus_client', 'python_multipart', 'uvicorn'), 'serve')
