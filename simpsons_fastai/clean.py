@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SWIFT', 'METHODS', 'find_broken', 'fingerprint', 'near_pairs', 'find_duplicates', 'out_of_fold', 'rank_labels',
-           'find_label_errors', 'clean', 'gallery']
+           'find_label_errors', 'clean', 'page_file', 'gallery']
 
 # %% ../nbs/30_clean.ipynb #657cf28b
 import hashlib, html, io, json, os, re, warnings
@@ -155,7 +155,7 @@ def out_of_fold(
         with learn.no_bar(): probs[part] = tta_preds(learn, tta=r.tta)[0].numpy()
     return vocab, probs
 
-# %% ../nbs/30_clean.ipynb #9e716fa4
+# %% ../nbs/30_clean.ipynb #92b80f84
 METHODS = 'self_confidence', 'normalized_margin', 'confidence_weighted_entropy'
 
 def rank_labels(
@@ -173,7 +173,7 @@ def rank_labels(
     return res.sort_values('quality', kind='stable', ignore_index=True)
 
 def find_label_errors(
-    source, # a table, a .csv file, or a folder of pictures; those without a label are left out
+    source, # a table, a .csv file, or a folder of pictures; those without a label, or alone with theirs, are left out
     folds:int=3, # how many networks
     method:str='self_confidence', # one of `METHODS`
     check:bool=True, # leave out the pictures that cannot be decoded
@@ -185,6 +185,9 @@ def find_label_errors(
     table = as_table(source)
     table = table[table.label.notna()].reset_index(drop=True)
     if check: table,_ = usable(table)
+    alone = ~table.label.duplicated(keep=False)
+    if alone.any(): print(f'{alone.sum()} pictures are the only ones of their class, so their labels are not judged; the first is {table.path[alone].iloc[0]}, {table.label[alone].iloc[0]}')
+    table = table[~alone].reset_index(drop=True)
     return rank_labels(table, *out_of_fold(table, folds, **kwargs), method)
 
 # %% ../nbs/30_clean.ipynb #28b23a47
@@ -317,7 +320,7 @@ look()
 </script></body></html>
 '''
 
-# %% ../nbs/30_clean.ipynb #81c9b8cb
+# %% ../nbs/30_clean.ipynb #f22a4b2d
 def _reviewed(csv:Path) -> pd.DataFrame:
     "The table that `clean` wrote, as text."
     try: table = pd.read_csv(csv, dtype=str, keep_default_na=False)
@@ -336,6 +339,12 @@ def _groups(found:pd.DataFrame, cards:dict, page:int) -> str:
             res.append(f'<details{" open"*(not res)}><summary>{title}, {i + 1} to {min(i + page, len(rows))} of {len(rows)}</summary><div class="cards">{"".join(rows[i:i + page])}</div></details>')
     return ''.join(res)
 
+def page_file(out) -> Path:
+    "`out`, which must be the name of a page."
+    out = Path(out).expanduser()
+    if out.suffix.lower() not in ('.html', '.htm'): raise SimpsonsError(f'{out} is not the name of a page: give one that ends with .html')
+    return out
+
 def gallery(
     cleaned:str|Path, # the CSV file that `clean` wrote
     out:str|Path='cleaned.html', # the page to write
@@ -343,8 +352,7 @@ def gallery(
     page:int=50, # findings in a part of the page
 ) -> Path: # `out`
     "A page of the findings, where a person decides."
-    csv,out = Path(cleaned).expanduser(),Path(out).expanduser()
-    if out.suffix.lower() not in ('.html', '.htm'): raise SimpsonsError(f'{out} is not the name of a page: give one that ends with .html')
+    csv,out = Path(cleaned).expanduser(),page_file(out)
     table = _reviewed(csv)
     found = _findings(table, limit)
     back = {o: p for p,o in zip(table.path[::-1], table.duplicate_of[::-1]) if o}

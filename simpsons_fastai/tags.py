@@ -6,14 +6,14 @@
 __all__ = ['CHARACTER_TAGS', 'TOWNSFOLK_TAGS', 'tag_table', 'split_tags', 'TensorTags', 'TagText', 'TagEncode', 'TagBlock',
            'tag_dls', 'TagLoss', 'TagF1', 'tag_learner', 'summary', 'add_head']
 
-# %% ../nbs/21_tags.ipynb #d2d8173c
+# %% ../nbs/21_tags.ipynb #64d134ac
 import re
 import numpy as np, pandas as pd
 from fastai.vision.all import *
 from sklearn.metrics import f1_score
 from .bundle import Bundle, bundle_model, load_bundle, restate_bundle
-from .core import SimpsonsError
-from .data import as_table, backbone_preprocess, picture_dls, read_table, readable
+from .core import SimpsonsError, real_paths
+from .data import as_table, backbone_preprocess, cell_text, is_table, one_row_a_file, picture_dls, read_table, readable, set_aside, split_names
 from .evaluate import evaluate_table
 from .learner import simpsons_learner
 from .models import FromPixels
@@ -50,16 +50,15 @@ def _traits(who) -> dict:
 
 TOWNSFOLK_TAGS = {o.name: _traits(o) for o in TOWNSFOLK}
 
-# %% ../nbs/21_tags.ipynb #cc93efa2
+# %% ../nbs/21_tags.ipynb #88d5f01b
 _TAKEN = set('path split label predicted confidence loss epoch phase train_loss valid_loss f1_score time lr seconds'.split())
 
 def _rows(source, pattern:str|None) -> pd.DataFrame:
     "Any source as a table, with a label or without."
-    if isinstance(source, pd.DataFrame):
-        if 'path' not in source: raise SimpsonsError(f"the table has no column 'path': it has {', '.join(map(str, source.columns))}")
-        return source.assign(path=source.path.map(str), split=source.get('split', 'train')).reset_index(drop=True)
-    source = Path(source).expanduser()
-    return read_table(source, label=None) if source.suffix.lower() == '.csv' and not source.is_dir() else as_table(source, pattern)
+    if not is_table(source, pattern): return as_table(source, pattern)
+    if not isinstance(source, pd.DataFrame): return read_table(source, label=None)
+    if 'path' not in source: raise SimpsonsError(f"the table has no column 'path': it has {', '.join(map(str, source.columns))}")
+    return source.assign(path=source.path.map(str), split=split_names(source, 'the table')).reset_index(drop=True)
 
 def _of_characters(table:pd.DataFrame) -> pd.DataFrame:
     "Tags from labels, where every label is a character of whom they are known."
@@ -70,17 +69,12 @@ def _of_characters(table:pd.DataFrame) -> pd.DataFrame:
     columns = list(next(iter(known.values())))
     return table[['path', 'split']].join(pd.DataFrame([known.get(o, {}) for o in table.label], table.index, columns))
 
-# %% ../nbs/21_tags.ipynb #1f68fbb6
+# %% ../nbs/21_tags.ipynb #eecb43d4
 _YES_NO = {'0': 'no', 'false': 'no', 'no': 'no', '1': 'yes', 'true': 'yes', 'yes': 'yes'}
-
-def _cell(o):
-    "A cell's text; NaN for an empty one."
-    if pd.isna(o): return np.nan
-    return (str(int(o)) if isinstance(o, float) and o.is_integer() else str(o).strip()) or np.nan
 
 def _words(column:pd.Series, values=None) -> pd.Series:
     "A column as text; as yes and no where it says that in one of their ways, and the known `values` are no others."
-    text = column.map(_cell).astype(object)
+    text = column.map(cell_text).astype(object)
     yes_no = text.map(lambda o: _YES_NO.get(str(o).lower()))
     return yes_no.where(yes_no.notna(), np.nan) if (yes_no.notna() == text.notna()).all() and set(values or ('no', 'yes')) <= {'no', 'yes'} else text
 
@@ -91,14 +85,7 @@ def _leave_out(table:pd.DataFrame, columns:list, share:float, seed:int) -> pd.Da
     gone = np.random.default_rng(seed).permutation(math.prod(shape)) < round(share*math.prod(shape))
     return table.assign(**table[columns].mask(gone.reshape(shape)))
 
-def _one_row_a_file(table:pd.DataFrame) -> pd.DataFrame:
-    "Drop rows that stand twice; refuse a file that stands twice with different tags."
-    real = table.path.map(os.path.realpath)
-    table = table[~table.assign(path=real).duplicated()]
-    if (twice := real[table.index].duplicated()).any(): raise SimpsonsError(f'{table.path[twice].iloc[0]} has two rows of different tags: keep one row for a file')
-    return table.reset_index(drop=True)
-
-# %% ../nbs/21_tags.ipynb #04f48cf5
+# %% ../nbs/21_tags.ipynb #4494f1c6
 def _chosen(table:pd.DataFrame, columns, tags:dict|None) -> list:
     "The columns to take."
     own = [o for o in table if o not in ('path', 'split', 'label')]
@@ -122,24 +109,21 @@ def tag_table(
     columns = _chosen(table, columns, tags)
     table = table[['path', 'split']].assign(**{o: _words(table[o], tags and tags[o]) for o in columns})
     if table.empty: raise SimpsonsError(f'{source} holds no pictures: give a folder or table that does')
-    return _leave_out(_one_row_a_file(table), columns, missing, seed)
+    return _leave_out(one_row_a_file(table, ['split', *columns]), columns, missing, seed)
 
-# %% ../nbs/21_tags.ipynb #ffc80980
+# %% ../nbs/21_tags.ipynb #82d57499
 def _needed(rows:pd.DataFrame, columns:list, chosen) -> list:
     "Those of the chosen rows without which training would lose a value."
     rest = rows.drop(chosen)
     lost = {(c, v) for c in columns for v in set(rows[c][chosen].dropna()) - set(rest[c].dropna())}
     return [rows.index[rows[c] == v][0] for c,v in sorted(lost)]
 
-def _set_aside(table:pd.DataFrame, columns:list, share:float, split:str, seed:int) -> pd.DataFrame:
-    "Move a share of the training rows to `split`."
-    if not 0 < share < 1: raise SimpsonsError(f'{split}={share} is no share: give a number between 0 and 1, as 0.2')
-    rows = table[table.split == 'train'].sort_values('path')
+def _of_every_kind(rows:pd.DataFrame, share:float, split:str, columns:list, seed:int):
+    "The index of about the same share of every combination of values."
     order = rows[columns].fillna('').agg('\n'.join, axis=1).sample(frac=1, random_state=seed).sort_values(kind='stable').index
     n = max(1, round(share*len(rows)))
     chosen = order[((np.arange(n) + .5)*len(rows)/n).astype(int)]
-    chosen = chosen.difference(_needed(rows, columns, chosen))
-    return table.assign(split=table.split.where(~table.index.isin(chosen), split))
+    return chosen.difference(_needed(rows, columns, chosen))
 
 def _values(table:pd.DataFrame, columns:list) -> dict:
     "The values of each column in training; a column that nothing can be learnt from is refused, and so is a value that training never sees."
@@ -159,9 +143,7 @@ def split_tags(
 ) -> pd.DataFrame: # a new table
     "Set test and validation pictures aside, unless the table has some."
     columns = [o for o in table if o not in ('path', 'split')]
-    if test and not (table.split == 'test').any(): table = _set_aside(table, columns, test, 'test', seed)
-    if not (table.split == 'valid').any(): table = _set_aside(table, columns, valid, 'valid', seed)
-    return table
+    return set_aside(table, valid, test, partial(_of_every_kind, columns=columns, seed=seed))
 
 # %% ../nbs/21_tags.ipynb #58e41742
 class TensorTags(TensorBase):
@@ -294,19 +276,26 @@ def summary(
         lines += [name]*bool(name) + [f'{stage:{w}}  {n:>12,}  {what}' for stage,what,n in rows]
     return '\n'.join(lines)
 
-# %% ../nbs/21_tags.ipynb #6910dbf7
-def _addable(bundle:Bundle, column:str):
-    "Refuse what no head can be added to."
+# %% ../nbs/21_tags.ipynb #e53326bf
+def _addable(bundle:Bundle, column:str, epochs:int):
+    "Refuse what no head can be added to, and a head that nothing trains."
+    if epochs < 1: raise SimpsonsError(f'epochs={epochs} trains nothing: give 1 or more')
     if bundle.members: raise SimpsonsError(f'{bundle.path} is an ensemble, whose members have their own features: add the head to one network')
     if not bundle.tags: raise SimpsonsError(f'{bundle.path} answers with one label, not with tags: train one with `simpsons train DATA --recipe tags`')
     if column in bundle.tags: raise SimpsonsError(f'{bundle.path} has a head for {column!r} already: name another column')
+
+def _new_folder(bundle:Bundle, column:str) -> Path:
+    "Where the bundle with a head for `column` goes: a folder beside the old one, named for it."
+    dest = bundle.path.with_name('bundle-' + re.sub(r'\W+', '-', column))
+    if dest.exists(): raise SimpsonsError(f'{dest} exists already: give another folder, or remove it first')
+    return dest
 
 def _known_splits(table:pd.DataFrame, run:Path) -> pd.DataFrame:
     "The table, with the split of the run's own pictures as it was."
     if not (run/'table.csv').is_file(): return table
     own = pd.read_csv(run/'table.csv', dtype=str, usecols=['path', 'split'])
-    split = table.path.map(os.path.realpath).map(dict(zip(own.path.map(os.path.realpath), own.split)))
-    return table.assign(split=split.fillna(table.split))
+    known = dict(zip(real_paths(own.path), own.split))
+    return table.assign(split=[known.get(o, split) for o,split in zip(real_paths(table.path), table.split)])
 
 def _features(body, pool, pre, reader, paths, bs:int=64) -> Tensor: # (n, channels), on the CPU
     "The features of pictures."
@@ -332,7 +321,7 @@ def _train_head(features:dict, targets:dict, n_values:int, epochs:int, lr:float,
     head.load_state_dict(best[1])
     return head
 
-# %% ../nbs/21_tags.ipynb #68fecb66
+# %% ../nbs/21_tags.ipynb #c4642966
 def _new_head(net, table:pd.DataFrame, column:str, values:list, pre, reader, **kwargs) -> nn.Sequential:
     "A head for `column` on the network's features."
     table = table[table[column].notna() & table.split.isin(['train', 'valid'])]
@@ -364,13 +353,13 @@ def add_head(
 ) -> Bundle: # with one column more; the others answer as before
     "Train a head for one more column on the features of a tag model."
     bundle = load_bundle(getattr(run, 'path', run))
-    _addable(bundle, column)
+    _addable(bundle, column, epochs)
+    dest = _new_folder(bundle, column) if dest is None else dest
     table,_,reader = readable(_known_splits(tag_table(table, [column]), bundle.path.parent), bundle.preprocess)
     table = split_tags(table, seed=seed)
     values,net = _values(table, [column])[column],bundle.network()
     net[1].heads.append(_new_head(net, table, column, values, bundle.preprocess, reader, epochs=epochs, lr=lr, seed=seed))
     tags = bundle.tags | {column: values}
-    dest = dest or bundle.path.with_name(f'bundle-{re.sub("[^0-9A-Za-z]+", "-", column)}')
     facts = {k: getattr(bundle, k) for k in ('temperature', 'rejection_threshold', 'tta')}
     new = load_bundle(bundle_model(net, dest, bundle.arch, bundle.head, None, bundle.preprocess, tags, data=_data(bundle, table, column), **facts))
     return _scored(new, bundle, table, column)
