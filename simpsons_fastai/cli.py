@@ -264,7 +264,7 @@ def submit(
     from simpsons_fastai.submit import submit as _submit
     print(f'the submission lies in {_submit(bundle, test_dir, out, sample)}')
 
-# %% ../nbs/37_cli.ipynb #56e10286
+# %% ../nbs/37_cli.ipynb #34038524
 @app.command()
 @_with_fields
 def study(
@@ -340,10 +340,11 @@ def clean(
     pattern:_Pattern=None,
 ):
     "Find unreadable files, copies, leaks and likely label errors in DATA: a new table, and a page where you decide. No file is changed."
-    from simpsons_fastai.clean import clean as _clean, gallery
+    from simpsons_fastai.clean import clean as _clean, gallery, page_file
+    page = page_file(page or out.with_suffix('.html'))
     asked = {k: v for k,v in dict(recipe=recipe, epochs=epochs, arch=arch, size=size).items() if v is not None}
     table = _clean(data, out, folds, drop_label_errors=drop_label_errors, pattern=pattern, **asked)
-    print(f'look through it in {gallery(table, page or table.with_suffix(".html"))}; then: simpsons train {table}')
+    print(f'look through it in {gallery(table, page)}; then: simpsons train {table}')
 
 # %% ../nbs/37_cli.ipynb #b4a4e5f4
 @app.command()
