@@ -5,39 +5,50 @@
 # %% auto #0
 __all__ = ['smooth', 'appearances', 'plot_timeline', 'by_character', 'by_video', 'timeline', 'seconds_f1']
 
-# %% ../nbs/34_timeline.ipynb #a7095472
+# %% ../nbs/34_timeline.ipynb #c6811949
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
-import numpy as np, pandas as pd, pyarrow.parquet as pq
+import numpy as np, pandas as pd, pyarrow as pa, pyarrow.parquet as pq
 from fastcore.xml import Details, H1, H2, Img, P, Summary, Td
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from .archive import Plan, shown_name, writable
+from .archive import ENDS_AT, ROWS, Plan, Shard, shown_name, writable
 from .core import SimpsonsError, write_whole
 from .images import data_uri
-from .page import html_page, html_table, note
+from .page import html_page, html_table, note, scrolling
 
-# %% ../nbs/34_timeline.ipynb #3b9dcd16
+# %% ../nbs/34_timeline.ipynb #80730add
 def smooth(
     labels, # a label a frame, '' for nobody
-    window:int, # frames
+    window:int, # steps
+    stands=1., # how long each frame stands, in steps
 ) -> np.ndarray: # of object (frames,)
-    "The label of the majority around each frame, '' where there is none."
+    "The label of the majority of the time around each frame, '' where there is none."
+    if window < 2: return np.array(labels, dtype=object)
     names,codes = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True)
-    n,half,i = len(codes),window//2,np.arange(len(codes))
-    counts = np.concatenate([np.zeros((1, len(names)), int), (codes[:, None] == np.arange(len(names))).cumsum(0)])
-    reach = np.minimum(half, np.minimum(i, n - 1 - i)) # narrower at both ends
-    votes = counts[i + reach + 1] - counts[i - reach]
-    return np.where(2*votes.max(1) > 2*reach + 1, names[votes.argmax(1)], '').astype(object)
+    stands = np.broadcast_to(stands, len(codes))
+    edges = np.append(0, np.cumsum(stands))
+    middle = (edges[1:] + edges[:-1])/2
+    reach = np.minimum(window//2 + .5, np.minimum(middle, edges[-1] - middle)) # narrower at both ends
+    spoken = [np.append(0, np.cumsum(stands*(codes == i))) for i in range(len(names))]
+    votes = np.stack([np.interp(middle + reach, edges, o) - np.interp(middle - reach, edges, o) for o in spoken], 1)
+    return np.where(votes.max(1) > reach, names[votes.argmax(1)], '').astype(object)
 
-# %% ../nbs/34_timeline.ipynb #0998df97
-def _spans(times:np.ndarray, step:float|None, seconds:float|None) -> tuple: # (starts, ends), float arrays, seconds
-    "From when to when a frame speaks; `step` is None for scenes."
-    last = seconds or times[-1] + (step or 1)
-    if step is None: return times,np.append(times[1:], last)
-    middle = (times[1:] + times[:-1])/2
-    return np.maximum(np.append(max(0, times[0] - step/2), middle), times - step/2),np.append(np.minimum(middle, times[:-1] + step/2), min(last, times[-1] + step))
+# %% ../nbs/34_timeline.ipynb #199eb10e
+def _end(times:np.ndarray, step:float, seconds:float|None) -> float:
+    "When the last frame ends: as the file says, if that can be, or a step later."
+    return seconds if seconds and seconds > times[-1] else times[-1] + step
+
+def _spans(times:np.ndarray, read:np.ndarray, step:float|None, seconds:float|None) -> tuple: # (starts, ends, which are beside something unread)
+    "From when to when a frame that was read speaks; `step` is None for scenes."
+    last,cut = _end(times, step or 1, seconds),~(np.append(read[1:], True) & np.append(True, read[:-1]))[read]
+    if step is None: return times[read],np.append(times[1:], last)[read],cut
+    times = times[read]
+    middle,stays = (times[1:] + times[:-1])/2,np.append(np.diff(times) > 1.1*step, True) & ~cut # 29.97 frames a second are no whole number a step
+    starts = np.append(max(0, times[0] - step/2), np.maximum(middle, times[1:] - step/2))
+    ends = np.append(np.minimum(middle, times[:-1] + step/2), min(last, times[-1] + step))
+    return starts,np.where(stays, np.append(starts[1:], last), ends),cut
 
 def _runs(labels:np.ndarray, broken:np.ndarray): # yields (label, first, last)
     "Runs of one label; `broken` (frames - 1,) says where time is missing between two frames."
@@ -45,7 +56,7 @@ def _runs(labels:np.ndarray, broken:np.ndarray): # yields (label, first, last)
     for a,b in zip([0, *edges], [*edges, len(labels)]): yield labels[a],a,b - 1
 
 def appearances(
-    frames, # DataFrame of one video: time (seconds), label ('' for nobody), confidence
+    frames, # DataFrame of one video: time (seconds), label ('' for nobody; None where something could not be read), confidence
     step:float=1., # seconds between two frames; None for scenes
     seconds:float=None, # how long the video is
     window:float=3., # seconds around a frame that vote; 0 for the frame alone
@@ -53,9 +64,11 @@ def appearances(
     shortest:float=1., # shortest appearance, seconds
 ): # a DataFrame, a row an appearance: character, from, to (seconds), frames, confidence (mean)
     "Who is on screen from when to when."
-    times,given,confidence = frames.time.to_numpy(float),frames.label.to_numpy(object),frames.confidence.to_numpy(float)
-    starts,ends = _spans(times, step, seconds)
-    broken,shown = starts[1:] - ends[:-1] > gap,smooth(given, round(window/step) if step else 1)
+    read = frames.label.notna().to_numpy()
+    times,given,confidence = frames.time.to_numpy(float),frames.label.to_numpy(object)[read],frames.confidence.to_numpy(float)[read]
+    starts,ends,cut = _spans(times, read, step, seconds)
+    broken,shown = starts[1:] - ends[:-1] > gap,given.copy()
+    if step: shown = smooth(given, round(window/step), np.where(cut, 1, np.append(np.diff(times[read])/step, 1)))
     for who,a,b in list(_runs(shown, broken)):
         if not who and 0 < a and b < len(shown) - 1 and shown[a - 1] == shown[b + 1] and ends[b] - starts[a] <= gap: shown[a:b + 1] = shown[a - 1]
     rows = []
@@ -64,16 +77,26 @@ def appearances(
         if who and ends[b] - starts[a] >= shortest: rows.append((who, starts[a], ends[b], int(own.sum()), confidence[a:b + 1][own].mean()))
     return pd.DataFrame(rows, columns=['character', 'from', 'to', 'frames', 'confidence']).astype({'from': float, 'to': float, 'frames': int, 'confidence': float})
 
-# %% ../nbs/34_timeline.ipynb #439be462
-_COLUMNS = ['source', 'frame', 'time', 'label', 'confidence', 'refused']
+# %% ../nbs/34_timeline.ipynb #e55cedd4
+_COLUMNS = ['source', 'time', 'label', 'confidence', 'refused', 'error']
 
-def _videos(plan:Plan): # yields (source, DataFrame)
-    "The frames that have an answer, a video at a time."
-    def parts():
-        for file in sorted(plan.out.glob('shard-*.parquet')):
-            table = pq.ParquetFile(file).read(_COLUMNS).to_pandas()
-            yield from table[table.frame.notna() & table.label.notna()].groupby('source', sort=False)
-    for source,group in groupby(parts(), lambda o: o[0]): yield source,pd.concat([o for _,o in group], ignore_index=True)
+def _rows(plan:Plan, shard:Shard, rates:dict): # a DataFrame
+    "A shard's frames of videos, with an answer or an error; before it is labelled, an error for each segment."
+    fps,scenes = plan.options['fps'],plan.options['scenes']
+    if plan.is_done(shard.number): table = pq.ParquetFile(plan.file(shard.number)).read(_COLUMNS)
+    else:
+        missing = [(shown_name(o.source), o.first) for o in shard.units if o.first is not None]
+        table = pa.Table.from_pylist([dict(source=o, time=first/(rates[o] if scenes else fps), error=ENDS_AT) for o,first in missing], ROWS).select(_COLUMNS)
+    table = table.to_pandas()
+    tells = table.error.notna() & (not scenes or table.error.str.startswith(ENDS_AT, na=False)) # a scene goes on behind a damaged frame
+    return table[table.time.notna() & (table.label.notna() | tells)]
+
+def _videos(plan:Plan, rates:dict): # yields (source, DataFrame)
+    "The rows of `_rows`, a video at a time."
+    parts = (o for shard in plan.shards() for o in _rows(plan, shard, rates).groupby('source', sort=False))
+    for source,group in groupby(parts, lambda o: o[0]):
+        frames = pd.concat([o for _,o in group], ignore_index=True)
+        if frames.label.notna().any(): yield source,frames
 
 def plot_timeline(
     found, # DataFrame: character, video, from, to
@@ -92,7 +115,7 @@ def plot_timeline(
     ax.set_xlabel('seconds' + f'; {len(videos)} of {len(lengths)} videos'*(len(videos) < len(lengths)))
     return fig
 
-# %% ../nbs/34_timeline.ipynb #8850fe2d
+# %% ../nbs/34_timeline.ipynb #c71a1a09
 def by_character(found):
     "Each character: seconds on screen, appearances, videos, the longest appearance, mean confidence; the one longest on screen first."
     o = found.assign(seconds=found.to - found['from'], weighted=found.confidence*found.frames).groupby('character')
@@ -118,9 +141,9 @@ def _page(found, lengths:dict, picture:bytes, notes:list, most:int=500) -> str:
     said = f'{len(found)} appearances of {found.character.nunique()} characters in {len(lengths)} videos of {sum(lengths.values())/60:.1f} minutes.'
     single = Details(Summary(f'The first {min(most, len(found))} of {len(found)} appearances; all are in timeline.csv'), _element('Appearances', found[:most]))
     lanes = Img(src=data_uri(picture, 'image/png'), alt='A lane a character: when each of them is on screen; the tables say the same in figures')
-    return html_page('Who was on screen, when', H1('Who was on screen, when'), P(said), *map(note, notes), lanes,
+    return html_page('Who was on screen, when', H1('Who was on screen, when'), P(said), *map(note, notes), scrolling(lanes, 'When each of them is on screen'),
                      H2('Characters'), _element('By character, times in seconds', by_character(found)),
-                     H2('Videos'), _element('By video, times in seconds', by_video(found, lengths)), H2('Appearances'), single, style='img{max-width:100%;height:auto}td:not(.n){min-width:8rem}')
+                     H2('Videos'), _element('By video, times in seconds', by_video(found, lengths)), H2('Appearances'), single, style='img{max-width:100%;min-width:40rem;height:auto}td:not(.n){min-width:8rem}')
 
 def _write_timeline(out:Path, found, lengths:dict, notes:list):
     "Write the table, the picture and the page."
@@ -148,12 +171,13 @@ def timeline(
     "Make appearances of the labels of videos, and write `timeline.csv`, `timeline.png` and `timeline.html` beside them."
     plan = Plan(Path(out).expanduser())
     scenes,step = plan.options['scenes'],1/plan.options['fps']
-    known,lengths,parts = {shown_name(o['source']): o['seconds'] for o in plan.sources() if 'rate' in o},{},[]
+    known,lengths,parts = {shown_name(o['source']): o for o in plan.sources() if 'rate' in o},{},[]
     how = dict(step=None, window=0., gap=0., shortest=0.) if scenes else dict(step=step, window=window, gap=gap, shortest=shortest)
-    for video,frames in _videos(plan):
-        frames.loc[frames.refused.astype(bool) | (frames.confidence < sure) | (frames.label == nobody), 'label'] = ''
-        lengths[video] = known[video] or frames.time.iloc[-1] + step
-        parts.append(appearances(frames, seconds=known[video], **how).assign(video=video))
+    for video,frames in _videos(plan, {k: o['rate'] for k,o in known.items()}):
+        unnamed,seconds = frames.refused.astype(bool) | (frames.confidence < sure) | (frames.label == nobody),known[video]['seconds']
+        frames.loc[frames.label.notna() & unnamed, 'label'] = ''
+        lengths[video] = _end(frames.time.to_numpy(), step, seconds)
+        parts.append(appearances(frames, seconds=seconds, **how).assign(video=video))
     if not parts: raise SimpsonsError(f'{plan.out} holds no named frame of a video: label videos, with a model of one label a picture')
     found,notes = pd.concat(parts, ignore_index=True)[['character', 'video', 'from', 'to', 'frames', 'confidence']],_is_short(plan)
     for o in notes: print(o)

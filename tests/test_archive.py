@@ -1,10 +1,12 @@
 "An archive is labelled by real processes that are killed: real pictures, real videos, damaged ones among them."
 import os, random, shutil, signal, subprocess, sys, time
+from fractions import Fraction
 import numpy as np
 import pytest
 pytest.importorskip('av'); pytest.importorskip('pyarrow')
 import pandas as pd
 import pyarrow as pa, pyarrow.parquet as pq
+from PIL import Image
 from conftest import simpsons
 from simpsons_fastai.archive import Plan, label, read_labels
 from simpsons_fastai.bundle import DEMO, load_bundle, restate_bundle
@@ -23,11 +25,39 @@ def damaged(good, dest):
     data[a:b] = np.random.default_rng(0).integers(0, 256, b - a, dtype=np.uint8).tobytes()
     dest.write_bytes(data)
 
+def film(path, shown, begin=0., turned=False):
+    "A video of stills: shown is [(picture, times in seconds)]; turned, it lies on its side as a phone stores it."
+    import av
+    with av.open(str(path), 'w') as file:
+        stream = file.add_stream('libx264', rate=10, options=dict(crf='10', bf='0', g='10'))
+        stream.width, stream.height = (160, 120) if turned else (120, 160)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if turned: stream.set_display_rotation(-90)
+        for picture, times in shown:
+            im = Image.open(picture).convert('RGB').resize((120, 160))
+            for t in times:
+                frame = av.VideoFrame.from_image(im.transpose(Image.Transpose.ROTATE_90) if turned else im)
+                frame.pts, frame.time_base = round((t + begin)*1000), Fraction(1, 1000)
+                file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+
+def even(a, b): return np.arange(round(a*10), round(b*10))/10
+
+def on_screen(out):
+    "The timeline, short: [(first name, from, to)]."
+    return [(who.split('_')[0], round(a, 2), round(b, 2)) for who, a, b in timeline(out)[['character', 'from', 'to']].values]
+
 def same(a, b):
     "Are the rows of two folders the same?"
     a, b = (read_labels(o) for o in (a, b))
     return a.drop(columns='top').equals(b.drop(columns='top')) and [list(o) if o is not None else None for o in a.top] == [list(o) if o is not None else None for o in b.top]
 
+
+@pytest.fixture(scope='module')
+def bart(mnist): return mnist/'test/bart_simpson/pic_0094.jpg'
+
+@pytest.fixture(scope='module')
+def marge(mnist): return mnist/'test/marge_simpson/pic_0030.jpg'
 
 @pytest.fixture(scope='module')
 def archive(mini, tmp_path_factory):
@@ -162,7 +192,6 @@ def test_two_processes_do_not_share_a_folder(archive, whole):
 
 
 def test_ten_thousand_files_in_one_folder(archive, tmp_path):
-    from PIL import Image
     (tmp_path/'many').mkdir()
     Image.open(archive[0]/'日本 🎬.jpg').resize((28, 28)).save(tmp_path/'many/00000.jpg')
     for i in range(1, 10_000): os.link(tmp_path/'many/00000.jpg', tmp_path/f'many/{i:05}.jpg')
@@ -195,6 +224,58 @@ def test_the_timeline_is_what_was_shown(archive, tmp_path):
     page = (out/'timeline.html').read_text()
     assert all(o in page for o in known.character.unique()) and 'ep 01.mp4' in page and 'http://' not in page and 'https://' not in page
     assert (out/'timeline.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def test_few_frames_count_by_the_time_they_stand(bart, marge, tmp_path):
+    "More frames asked for than there are; a frame every three seconds, or ten."
+    film(tmp_path/'ten.mp4', [(bart, even(0, 8)), (marge, even(8, 11)), (bart, even(11, 19))])
+    film(tmp_path/'fewer.mkv', [(bart, even(0, 10)), (marge, range(10, 40, 3)), (bart, even(40, 45))])
+    film(tmp_path/'stills.mp4', [(bart, (0, 10)), (marge, (20, 30)), (bart, (40, 50, 60))])
+    seen = lambda name, fps: on_screen(label('demo', tmp_path/name, tmp_path/f'{name} {fps}', fps=fps, runtime='onnxruntime'))
+    assert seen('ten.mp4', 10) == [('bart', 0, 7.95), ('marge', 7.95, 10.95), ('bart', 10.95, 19)]
+    assert seen('ten.mp4', 60) == [('bart', 0, 7.99), ('marge', 7.99, 10.99), ('bart', 10.99, 19)]
+    assert seen('fewer.mkv', 1) == [('bart', 0, 9.5), ('marge', 9.5, 39.5), ('bart', 39.5, 45)]
+    assert seen('fewer.mkv', 4) == [('bart', 0, 9.9), ('marge', 9.9, 39.88), ('bart', 39.88, 45)]
+    assert [o[:2] for o in seen('stills.mp4', 1)] == [('bart', 0), ('marge', 19.5), ('bart', 39.5)]
+
+
+@pytest.mark.parametrize('scenes', [None, .2])
+def test_what_was_not_read_is_nobodys(scenes, bart, marge, tmp_path):
+    "A video that was broken off, and one of which a part is not labelled yet."
+    how, shown = dict(scenes=scenes, bs=8, shard=8 if scenes is None else 1, runtime='onnxruntime'), [(bart, even(0, 4)), (marge, even(4, 8)), (bart, even(8, 20))]
+    film(tmp_path/'whole.mkv', shown)
+    data = (tmp_path/'whole.mkv').read_bytes()
+    (tmp_path/'half.mkv').write_bytes(data[:len(data)//2])
+    out = label('demo', tmp_path/'half.mkv', tmp_path/'half', **how)
+    end = read_labels(out).time.iloc[-1]
+    assert 8 < end < 15 and 0 <= on_screen(out)[-1][2] - end < 1
+    out = label('demo', tmp_path/'whole.mkv', tmp_path/'whole', **how)
+    assert on_screen(out)[-1][2] == 20
+    *_, last = Plan(out).shards()
+    Plan(out).file(last.number).unlink()
+    assert on_screen(out)[-1][2] <= last.units[0].first/(10 if scenes else 1) < 20
+
+
+def test_a_matroska_file_that_begins_late_is_as_long_as_it_is(bart, tmp_path):
+    film(tmp_path/'late.mkv', [(bart, even(0, 20))], begin=100)
+    out = label('demo', tmp_path/'late.mkv', tmp_path/'out', scenes=.2, runtime='onnxruntime')
+    assert read_labels(out).error.isna().all() and on_screen(out) == [('bart', 0, 20)]
+
+
+def test_a_phones_video_stands_upright(bart, tmp_path):
+    for turned in (False, True): film(tmp_path/f'{turned}.mp4', [(bart, even(0, 3))], turned=turned)
+    rows = read_labels(label('demo', tmp_path, tmp_path/'out', runtime='onnxruntime'))
+    assert set(map(tuple, rows[['label', 'width', 'height']].values)) == {('bart_simpson', 120, 160)} and len(rows) == 6
+
+
+def test_the_page_is_readable_on_a_phone(archive, whole, tmp_path, browser):
+    out = shutil.copytree(whole, tmp_path/'page')
+    timeline(out)
+    page = browser.new_page(viewport=dict(width=360, height=700))
+    page.goto((out/'timeline.html').as_uri())
+    assert page.evaluate('document.querySelector("img").getBoundingClientRect().width') >= 640
+    assert page.evaluate('document.documentElement.scrollWidth') <= 360
+    page.close()
 
 
 def test_the_program_says_what_it_did(archive, tmp_path):
