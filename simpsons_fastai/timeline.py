@@ -77,7 +77,7 @@ def appearances(
         if who and ends[b] - starts[a] >= shortest: rows.append((who, starts[a], ends[b], int(own.sum()), confidence[a:b + 1][own].mean()))
     return pd.DataFrame(rows, columns=['character', 'from', 'to', 'frames', 'confidence']).astype({'from': float, 'to': float, 'frames': int, 'confidence': float})
 
-# %% ../nbs/34_timeline.ipynb #e55cedd4
+# %% ../nbs/34_timeline.ipynb #d679da18
 _COLUMNS = ['source', 'time', 'label', 'confidence', 'refused', 'error']
 
 def _rows(plan:Plan, shard:Shard, rates:dict): # a DataFrame
@@ -110,7 +110,7 @@ def plot_timeline(
         for i,name in enumerate(names):
             rows = found[(found.video == video) & (found.character == name)]
             ax.broken_barh(list(zip(rows['from'], rows.to - rows['from'])), (i - .4, .8), color=colormaps['tab20'](i%20))
-        ax.set_yticks(range(len(names)), names); ax.set_ylim((len(names) or 1) - .5, -.5); ax.set_xlim(0, lengths[video])
+        ax.set_yticks(range(len(names)), names, parse_math=False); ax.set_ylim((len(names) or 1) - .5, -.5); ax.set_xlim(0, lengths[video])
         ax.set_title(video, loc='left', fontsize=9, parse_math=False); ax.grid(axis='x', alpha=.3)
     ax.set_xlabel('seconds' + f'; {len(videos)} of {len(lengths)} videos'*(len(videos) < len(lengths)))
     return fig
