@@ -41,7 +41,7 @@ def _form(group:list) -> tuple: # (content type, bytes)
     parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{quoted(name)}"\r\n\r\n'.encode() + data + b'\r\n' for name,data in group]
     return f'multipart/form-data; boundary={boundary}',b''.join(parts) + f'--{boundary}--\r\n'.encode()
 
-# %% ../nbs/35_client.ipynb #cbe61869
+# %% ../nbs/35_client.ipynb #609f9a45
 def _connection(url:str, timeout:float):
     "A connection, not open yet, and the path before the service's own."
     try:
@@ -99,7 +99,7 @@ def ask_many(
     "What a service says of many pictures."
     connection,before = _connection(url, timeout)
     key = (key or os.environ.get('SIMPSONS_API_KEY', '')).strip()
-    if not key.isprintable(): raise SimpsonsError('the key has a line break or the like in it: set SIMPSONS_API_KEY to the one that the service was started with')
+    if not key.isprintable(): raise SimpsonsError('the key has a line break in it, or the like: set SIMPSONS_API_KEY to the key alone')
     headers = {'X-API-Key': key.encode()} if key else {}
     try:
         for group in _groups(pictures): yield from _ask(connection, url, f'{before}/predict?k={k}', group, headers, retries)

@@ -111,11 +111,12 @@ def lit(
     dark = ImageEnhance.Brightness(ImageEnhance.Color(im).enhance(.2)).enhance(.35)
     return Image.composite(im, dark, Image.fromarray((255*heat).astype(np.uint8)).resize(im.size, Image.Resampling.BICUBIC))
 
-# %% ../nbs/36_gradio_app.ipynb #0b2e67ea
+# %% ../nbs/36_gradio_app.ipynb #43a58c83
 def _looked_text(label:str, before:float, least:float) -> str:
     "The sentence under the map."
-    if f'{least:.2f}' >= f'{before:.2f}': return f'What speaks for {label}: no single part. Its confidence, {before:.2f}, hardly falls whatever part is covered.'
-    return f'What speaks for {label} is lit. With the worst part covered, its confidence falls from {before:.2f} to {least:.2f}.'
+    before,least = f'{before:.2f}',f'{least:.2f}'
+    if least >= before: return f'What speaks for {label}: no single part. Its confidence, {before}, hardly falls whatever part is covered.'
+    return f'What speaks for {label} is lit. With the worst part covered, its confidence falls from {before} to {least}.'
 
 def look(
     predictor:Predictor,
@@ -263,7 +264,7 @@ def _examples(predictor:Predictor, field:gr.Image):
     files = sorted(map(str, Path(_drawn().name).iterdir()))
     gr.Examples(files, field, label='Drawn by the project' + '; this model knows none of them'*strangers, cache_examples=False, api_visibility='private')
 
-# %% ../nbs/36_gradio_app.ipynb #26bb27d1
+# %% ../nbs/36_gradio_app.ipynb #894b242d
 def _one(predictor:Predictor, queue:dict):
     "The part for one picture."
     with gr.Row():
@@ -295,7 +296,8 @@ def _several(predictor:Predictor, queue:dict):
     shown = gr.HTML()
     save = gr.DownloadButton('Download as CSV', interactive=False)
     ask.click(lambda o: _answer_files(predictor, o, save.GRADIO_CACHE), files, [shown, save], api_visibility='private', **queue)
-    files.change(lambda: ('', gr.DownloadButton(value=None, interactive=False)), None, [shown, save], api_visibility='private', queue=False, show_progress='hidden')
+    nothing = lambda: ('', gr.DownloadButton(value=None, interactive=False))
+    files.change(nothing, None, [shown, save], api_visibility='private', queue=False, show_progress='hidden')
 
 # %% ../nbs/36_gradio_app.ipynb #20e53c24
 def _intro(bundle:Bundle) -> str:

@@ -187,7 +187,7 @@ def jpeg_uri(im:Image.Image) -> str:
     im.save(out, 'JPEG', quality=82)
     return data_uri(out.getvalue(), 'image/jpeg')
 
-# %% ../nbs/01_images.ipynb #26b60b5d
+# %% ../nbs/01_images.ipynb #dfb89789
 @dataclass(frozen=True)
 class Limits:
     "What is taken of people one does not know."
@@ -206,10 +206,10 @@ def check_upload(
     no = partial(PictureError, 'the picture')
     if not data: raise no('empty file (0 bytes)')
     try:
-        with Image.open(io.BytesIO(data), formats=_UPLOADS) as im: (w, h),jpeg,slow = im.size,im.format in ('JPEG', 'MPO'),{o[0] for o in im.tile} & set(Image.DECODERS)
+        with Image.open(io.BytesIO(data), formats=_UPLOADS) as im: (w, h),jpeg,decoders = im.size,im.format in ('JPEG', 'MPO'),{o[0] for o in im.tile}
     except Image.DecompressionBombError: raise no('too many pixels') from None
     except Exception: raise no('not a picture') from None
-    if slow: raise no('in an encoding that takes too long to decode, save it as PNG or JPEG')
+    if decoders & set(Image.DECODERS): raise no('in an encoding that takes too long to decode, save it as PNG or JPEG')
     share = 8 if jpeg else 1
     if w*h > limits.pixels*share: raise no(f'too many pixels ({w}×{h}, over {limits.pixels*share:,})')
     if jpeg and data.count(b'\xff\xda') > _MAX_SCANS: raise no(f'more than {_MAX_SCANS} passes in one JPEG')

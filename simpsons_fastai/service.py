@@ -425,7 +425,7 @@ class _Guard:
         metrics.seconds.labels(path).observe(seconds)
         if self.service.stopping: message['headers'] = [*message['headers'], (b'connection', b'close')]
 
-# %% ../nbs/31_service.ipynb #c59d7a18
+# %% ../nbs/31_service.ipynb #9973b686
 _FORM = dict(requestBody=dict(required=True, content={'multipart/form-data': dict(schema=dict(
     type='object', required=['files'], properties=dict(files=dict(type='array', minItems=1, items=dict(type='string', format='binary'))))) }))
 _STATUSES = {400: 'a damaged form, or none', 408: 'too slow', 413: 'too large, or too many', 415: 'no form', 422: 'an option that is out of range, or a picture that cannot be used',
@@ -472,7 +472,8 @@ def make_app(
         await service.batcher.close()
     app = FastAPI(title='simpsons', version=service.facts['version'], openapi_url='/openapi.json', docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan,
                   description='Names what is in pictures. Where a key is set, give it in the header X-API-Key.')
-    for path,method,f,says in _routes(service): app.add_api_route(path, f, methods=[method], dependencies=_KEYS if service.key and path not in _OPEN else [], **says)
+    for path,method,f,says in _routes(service):
+        app.add_api_route(path, f, methods=[method], dependencies=_KEYS if service.key and path not in _OPEN else [], **says)
     for path,f in zip(_OPEN, (service.health, service.ready)): app.add_api_route(path, f, methods=['HEAD'], include_in_schema=False)
     for kind,f in {Refusal: _refusal, HTTPException: _no_page, RequestValidationError: _bad_option}.items(): app.add_exception_handler(kind, f)
     app.add_api_route('/docs', lambda: _docs(app), include_in_schema=False)
