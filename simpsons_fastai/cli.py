@@ -179,7 +179,7 @@ def evaluate(
         print(f"{column}: macro F1 {o['macro_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
         _say_classes(o['per_class'])
 
-# %% ../nbs/37_cli.ipynb #1943fa1e
+# %% ../nbs/37_cli.ipynb #f86fc941
 def _files(paths) -> list:
     "The pictures named, and those in the folders named."
     from simpsons_fastai.images import is_image_name
@@ -206,6 +206,7 @@ def predict(
     tta:_Tta=None,
 ):
     "Name what is in each IMAGE: a JSON line a picture."
+    if url and (runtime, precision, tta) != ('auto', 'auto', None): raise SimpsonsError('--runtime, --precision and --tta are settled where the service was started: leave them out with --url')
     if url: rows = _remote(url, files := _files(what))
     else:
         from simpsons_fastai.bundle import load_bundle
