@@ -17,6 +17,20 @@ def simpsons(*args, cwd=None):
     return subprocess.run([sys.executable, '-m', 'simpsons_fastai.cli', *map(str, args)], capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
 
 
+@pytest.fixture
+def refused(monkeypatch, capfd, tmp_path):
+    "The one sentence that the program ends with, run in this process: to start one takes longer than to refuse."
+    from simpsons_fastai.cli import main
+    def ask(*args):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, 'argv', ['simpsons', *map(str, args)])
+        with pytest.raises(SystemExit) as ended: main()
+        said = capfd.readouterr().err.strip()
+        assert ended.value.code == 2 and len(said.splitlines()) == 1, said
+        return said
+    return ask
+
+
 def real(name):
     if not (DATA/name).is_dir(): pytest.skip(f'{name} is not at {DATA}: set SIMPSONS_TEST_DATA to the folder that holds it')
     return DATA/name

@@ -136,13 +136,11 @@ def test_ray_started_on_this_machine(source, tmp_path):
     assert done.returncode == 0 and 'labelled 10 pictures and frames' in done.stdout and not done.stderr, (done.stdout, done.stderr)
 
 
-def test_a_mistake_is_told_in_a_sentence(source, tmp_path):
-    def told(said, *args):
-        done = simpsons('label', 'demo', source, '-o', tmp_path/'out', *args)
-        assert done.returncode == 2 and said in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    told('no cluster of this version of Ray answers at 127.0.0.1:1', '--engine', 'ray', '--address', '127.0.0.1:1')
-    told('give --engine ray, too', '--address', 'auto')
-    told("there is no engine 'spark'", '--engine', 'spark')
+def test_a_mistake_is_told_in_a_sentence(source, tmp_path, refused):
+    done = simpsons('label', 'demo', source, '-o', tmp_path/'out', '--engine', 'ray', '--address', '127.0.0.1:1')
+    assert done.returncode == 2 and 'no cluster of this version of Ray answers at 127.0.0.1:1' in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for said, *args in (('give --engine ray, too', '--address', 'auto'), ("there is no engine 'spark'", '--engine', 'spark')):
+        assert said in refused('label', 'demo', source, '-o', tmp_path/'out', *args)
     code = f'import sys; sys.modules["ray"] = None; from simpsons_fastai import archive, core; core.exit_on_error(archive.label, "demo", {str(source)!r}, {str(tmp_path/"none")!r}, engine="ray")'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 2 and "pip install 'simpsons_fastai[ray]'" in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr

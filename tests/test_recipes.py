@@ -50,25 +50,30 @@ def test_the_activity_network_has_its_parameters():
     assert sum(p.numel() for p in build_model('activity_resnet18', 20, 'plain').parameters()) == 11_273_812
 
 
-def test_an_ensemble_of_two_runs_answers_as_their_average(mini, cli_run, tmp_path):
+@pytest.fixture(scope='module')
+def second_run(mini, tmp_path_factory):
+    out = tmp_path_factory.mktemp('runs')/'second'
+    assert simpsons('train', mini, '--arch', 'resnet10t', '--size', 64, '--epochs', 3, '--bs', 32, '--weights', 'none', '--out', out).returncode == 0
+    return out
+
+
+def test_an_ensemble_of_two_runs_answers_as_their_average(mini, cli_run, second_run, tmp_path):
     from simpsons_fastai.predictor import Predictor
     first, _ = cli_run
-    assert simpsons('train', mini, '--arch', 'resnet10t', '--size', 64, '--epochs', 1, '--bs', 32, '--weights', 'none', '--out', tmp_path/'second').returncode == 0
-    done = simpsons('ensemble', first, tmp_path/'second', '-o', tmp_path/'both')
+    done = simpsons('ensemble', first, second_run, '-o', tmp_path/'both')
     assert done.returncode == 0, done.stderr
     files = sorted((mini/'test').rglob('*.jpg'))[:12]
-    one, two, both = (np.stack([a.probs for a in Predictor(o, 'onnxruntime').predict_many(files)]) for o in (first, tmp_path/'second', tmp_path/'both'))
+    one, two, both = (np.stack([a.probs for a in Predictor(o, 'onnxruntime').predict_many(files)]) for o in (first, second_run, tmp_path/'both'))
     np.testing.assert_allclose(both, (one + two)/2, atol=1e-5)
     refused = simpsons('ensemble', first, first, '-o', tmp_path/'x')
     assert refused.returncode == 2 and 'two different bundles' in refused.stderr
 
 
-def test_compare_names_the_run_to_deploy(mini, cli_run, tmp_path):
+def test_compare_names_the_run_to_deploy(cli_run, second_run, tmp_path):
     first, _ = cli_run
-    assert simpsons('train', mini, '--arch', 'resnet10t', '--size', 64, '--epochs', 3, '--bs', 32, '--weights', 'none', '--out', tmp_path/'second').returncode == 0
-    done = simpsons('compare', first, tmp_path/'second', '-o', tmp_path/'comparison')
+    done = simpsons('compare', first, second_run, '-o', tmp_path/'comparison')
     assert done.returncode == 0, done.stderr
-    f1 = {o: json.loads((o/'report.json').read_text())['splits']['valid']['macro_f1'] for o in (first, tmp_path/'second')}
+    f1 = {o: json.loads((o/'report.json').read_text())['splits']['valid']['macro_f1'] for o in (first, second_run)}
     assert f'deploy {max(f1, key=f1.get)}' in done.stdout
     assert (tmp_path/'comparison/comparison.png').stat().st_size > 0 and len(pd.read_csv(tmp_path/'comparison/comparison.csv')) == 2
 
