@@ -53,7 +53,7 @@ class Refusal(Exception):
         self.status,self.says,self.headers = status,says,{k.replace('_', '-'): str(v) for k,v in headers.items()}
         super().__init__(says)
 
-# %% ../nbs/31_service.ipynb #63853038
+# %% ../nbs/31_service.ipynb #c3b33d26
 class _Form:
     "The pictures of a multipart form."
     def __init__(self,
@@ -79,7 +79,9 @@ class _Form:
         "The pictures, after the last bytes."
         if not self.whole: raise Refusal(400, 'the multipart form has no end: send it again')
         if not self.pictures: raise Refusal(400, 'there is no picture in the form: send some in the field files')
-        return self.pictures
+        found,self.data = [],None
+        while self.pictures: name,data = self.pictures.pop(0); found.append((name, bytes(data))) # `BytesIO` shares bytes, and copies a bytearray each time
+        return found
 
     def _part(self):
         self.parts += 1
