@@ -1326,6 +1326,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'simpsons_fastai.speed.SpeedPolicy.__str__': ( 'speed.html#speedpolicy.__str__',
                                                                                       'simpsons_fastai/speed.py'),
                                        'simpsons_fastai.speed._cpu_policy': ('speed.html#_cpu_policy', 'simpsons_fastai/speed.py'),
+                                       'simpsons_fastai.speed.present_device': ('speed.html#present_device', 'simpsons_fastai/speed.py'),
                                        'simpsons_fastai.speed.speed_cbs': ('speed.html#speed_cbs', 'simpsons_fastai/speed.py'),
                                        'simpsons_fastai.speed.speed_policy': ('speed.html#speed_policy', 'simpsons_fastai/speed.py')},
             'simpsons_fastai.springfield': { 'simpsons_fastai.springfield.Era': ('springfield.html#era', 'simpsons_fastai/springfield.py'),

@@ -107,15 +107,14 @@ class OpenVINO:
         finally: # a stream that was left in the middle
             while busy: oldest()
 
-# %% ../nbs/15_predictor.ipynb #ab416e06
+# %% ../nbs/15_predictor.ipynb #5b6fafd5
 class Torch:
     "The network run by torch, on a GPU where there is one."
     def __init__(self, bundle:Bundle, precision:str, device:str|None, threads:int):
         import torch
         from simpsons_fastai.models import FromPixels
-        from simpsons_fastai.speed import default_device, speed_policy
-        try: self.torch,self.device = torch,torch.zeros(0, device=device or default_device()).device
-        except (RuntimeError, AssertionError): raise SimpsonsError(f'the device {device!r} is not on this machine: use cpu, or leave the choice to fastai') from None
+        from simpsons_fastai.speed import present_device, speed_policy
+        self.torch,self.device = torch,present_device(device)
         if precision == 'int8': raise SimpsonsError('the torch runtime has no int8: use onnxruntime or openvino')
         policy = speed_policy(self.device, 'off' if precision == 'float32' else 'auto')
         model = bundle.network().to(memory_format=torch.channels_last if policy.channels_last else torch.contiguous_format)

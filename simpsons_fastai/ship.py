@@ -73,7 +73,7 @@ def quantize(
         worst = min((parity_of(o, table) for o in small), key=lambda o: o['int8']['same_top_label'])
         return restate_bundle(bundle, {'model.int8.onnx': lambda path: path.write_bytes(candidate.read('model.int8.onnx'))}, parity=bundle.parity | worst)
 
-# %% ../nbs/20_ship.ipynb #4f0618f8
+# %% ../nbs/20_ship.ipynb #5c0518fe
 def _bundle_of(run:Run) -> Bundle|None:
     "The bundle that lies in a run, if it is whole."
     try: return load_bundle(run.bundle)
@@ -95,8 +95,8 @@ def bundle_run(
     "Write the bundle of what a run ships."
     run = run if isinstance(run, Run) else Run(run)
     if 'options' not in run.config or not run.best.is_file(): raise SimpsonsError(f'{run.path} is no run with a finished epoch: name a folder that `simpsons train` left')
-    old = _bundle_of(run)
+    old,table = _bundle_of(run),run.table
     bundle = ship_run(run, dest)
     if old and 'calibration' in old.metrics: bundle = _calibrated(bundle, old)
-    bundle = restate_bundle(bundle, parity=parity_of(Predictor(bundle), run.table))
-    return quantize(bundle, run.table, max_loss) if int8 else bundle
+    bundle = restate_bundle(bundle, parity=parity_of(Predictor(bundle), table))
+    return quantize(bundle, table, max_loss) if int8 else bundle

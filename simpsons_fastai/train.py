@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_report', 'few_pictures', 'prepare_recipe', 'recipe_table', 'recipe_learner', 'train', 'resume']
 
-# %% ../nbs/22_train.ipynb #39173fb4
+# %% ../nbs/22_train.ipynb #873f1e90
 from fastai.vision.all import *
 from safetensors.torch import load_file
 from .bundle import restate_bundle
@@ -21,7 +21,7 @@ from .recipes import FIELDS, QUICK_PICTURES, Recipe, find_recipe, override, quic
 from .resume import Resumable
 from .run import Run, RunRecorder, TensorBoardLines, environment, forget, free_path, is_finished, is_main, new_run, plot_history, write_config
 from .ship import parity_of
-from .speed import Compile, ProgressiveResize
+from .speed import Compile, ProgressiveResize, present_device
 from .tags import tag_dls, tag_learner, tag_table
 
 # %% ../nbs/22_train.ipynb #6983aa5b
@@ -42,7 +42,7 @@ def write_report(
     write_json(run.path/'report.json', report)
     return report
 
-# %% ../nbs/22_train.ipynb #f26b54f4
+# %% ../nbs/22_train.ipynb #4a7375c1
 def few_pictures(table:pd.DataFrame, seed:int) -> pd.DataFrame:
     "At most `QUICK_PICTURES` of every class, or ten times as many in all of a table of tags."
     by,times = (['split', 'label'], 1) if 'label' in table else (['split'], 10)
@@ -127,8 +127,7 @@ def _finish(run:Run, learn, recipe:Recipe, training:dict):
 def _check_options(device:str|None, nan:str, minutes:float, tensorboard:bool, compiled:bool):
     "Refuse what cannot be carried out, before any work is done."
     if not 0 <= minutes < math.inf: raise SimpsonsError(f'--minutes {minutes} makes no sense: give 0 or more')
-    try: device is None or torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError): raise SimpsonsError(f'the device {device!r} is not on this machine: use cpu, or leave the choice to fastai') from None
+    if device is not None: present_device(device)
     Resumable('.', nan=nan)
     if tensorboard: TensorBoardLines('.')
     check_processes(device, nan, compiled)
