@@ -1,7 +1,7 @@
 "Package metadata: every value comes from settings.ini."
 from configparser import ConfigParser
 from pathlib import Path
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 ini = ConfigParser(delimiters=['='])
@@ -19,8 +19,8 @@ setup(
     license=cfg['license'],
     keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}",
-    packages=[cfg['lib_name']],
-    package_data={cfg['lib_name']: ['assets/demo/*']},
+    packages=find_packages(include=[cfg["lib_name"], f"{cfg['lib_name']}.*"]),
+    package_data={cfg['lib_name']: ['py.typed', 'assets/demo/*']},
     install_requires=cfg['requirements'].split(),
     extras_require=extras | {'dev': sum(extras.values(), cfg['dev_requirements'].split())},
     # the names that nbdev 3 spells with a hyphen; they need the dev extra

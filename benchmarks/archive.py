@@ -14,14 +14,15 @@ from pathlib import Path
 
 warnings.filterwarnings('ignore')
 from PIL import Image
-from simpsons_fastai.archive import label, read_labels
-from simpsons_fastai.predictor import Predictor
-from simpsons_fastai.springfield import ERAS, draw_scene, springfield_mini, springfield_video
-from simpsons_fastai.timeline import seconds_f1, timeline
+from simpsons_fastai.target import one_label
+from simpsons_fastai.serve.archive import label, read_labels
+from simpsons_fastai.model.predictor import Predictor
+from simpsons_fastai.pictures.drawn import ERAS, draw_scene, springfield_mini, springfield_video
+from simpsons_fastai.serve.timeline import seconds_f1, timeline
 
 CASES = dict(small=('resnet18', 64), large=('resnext50_32x4d', 224))
 MEMORY = r'''import re, sys, time; from pathlib import Path
-from simpsons_fastai.archive import label
+from simpsons_fastai.serve.archive import label
 def seconds(pictures, out): start = time.perf_counter(); label(sys.argv[1], pictures, out); return time.perf_counter() - start
 few, out = sys.argv[3:]
 seconds(few, f'{out} warm'); begin = seconds(few, f'{out} begin')
@@ -30,13 +31,13 @@ print(seconds(sys.argv[2], out) - begin, re.search(r'VmHWM:\s+(\d+)', Path('/pro
 
 def materials(arch, size, folder):
     "120 JPEGs and a bundle."
-    from simpsons_fastai.bundle import bundle_model
-    from simpsons_fastai.images import Preprocess
-    from simpsons_fastai.models import build_model
+    from simpsons_fastai.learn.export import bundle_model
+    from simpsons_fastai.pictures.preprocess import Preprocess
+    from simpsons_fastai.learn.models import build_model
     mini = springfield_mini(folder/'mini', n=120)
     for p in mini.rglob('*.jpg'): Image.open(p).resize((480, 360)).save(p, quality=90)
     pre = Preprocess(size, 'bicubic', (.485, .456, .406), (.229, .224, .225))
-    return sorted(mini.rglob('*.jpg')), bundle_model(build_model(arch, 10, 'fastai'), folder/'bundle', arch, 'fastai', [f'name {i}' for i in range(10)], pre)
+    return sorted(mini.rglob('*.jpg')), bundle_model(build_model(arch, 10, 'fastai'), folder/'bundle', arch, 'fastai', one_label([f'name {i}' for i in range(10)]), pre)
 
 
 def many(files, folder, n):
@@ -79,7 +80,7 @@ def on_ray(bundle, pictures, few, folder, rounds):
 
 def known_video(folder, seconds, fps):
     "Train on the townsfolk, label a video of them, compare."
-    from simpsons_fastai.train import train
+    from simpsons_fastai.train.train import train
     mini = springfield_mini(folder/'townsfolk', n=1500)
     for part, n in dict(train=150, test=30).items():
         (mini/part/'nobody').mkdir()

@@ -2,14 +2,14 @@
 import argparse, tempfile
 from pathlib import Path
 import pandas as pd
-from simpsons_fastai.bundle import DEMO, load_bundle, restate_bundle
-from simpsons_fastai.calibrate import calibrate_bundle
+from simpsons_fastai.model.bundle import DEMO, load_bundle, restate_bundle
+from simpsons_fastai.judge.calibrate import calibrate_bundle
 from simpsons_fastai.core import exit_on_error
-from simpsons_fastai.data import scan
-from simpsons_fastai.evaluate import evaluate_table
-from simpsons_fastai.predictor import Predictor
-from simpsons_fastai.run import Run
-from simpsons_fastai.train import train
+from simpsons_fastai.pictures.table import scan
+from simpsons_fastai.judge.evaluate import evaluate_table
+from simpsons_fastai.model.predictor import Predictor
+from simpsons_fastai.model.run import Run
+from simpsons_fastai.train.train import train
 
 FAMILY = dict(bart='bart_simpson', homer='homer_simpson', lisa='lisa_simpson', marge='marge_simpson')
 
@@ -41,7 +41,7 @@ def _line(name:str, o:dict) -> str: return f"| {name} | {o['n']} | {o['macro_f1'
 
 def _card(run:Run, bundle, scores:dict) -> str:
     c,options = bundle.metrics['calibration'],run.config['options']
-    return CARD.format(parameters=sum(o.numel() for o in bundle.network().parameters())/1e6, arch=bundle.arch, size=bundle.preprocess.size, seed=options['seed'],
+    return CARD.format(parameters=sum(o.numel() for o in bundle_network(bundle).parameters())/1e6, arch=bundle.arch, size=bundle.preprocess.size, seed=options['seed'],
                        rows='\n'.join(_line(k, o) for k,o in scores.items()), temperature=bundle.temperature, threshold=bundle.rejection_threshold, **{k: c['test'][k] for k in ('ece_before', 'ece_after')},
                        train=run.config['data']['pictures']['train'], vocab=', '.join(bundle.vocab))
 

@@ -17,20 +17,22 @@ warnings.filterwarnings('ignore')
 import numpy as np
 import torch
 from fastai.vision.all import *
-from simpsons_fastai.bundle import load_bundle, restate_bundle, save_bundle
-from simpsons_fastai.data import simpsons_dls
-from simpsons_fastai.learner import simpsons_learner
-from simpsons_fastai.predictor import RUNTIMES, Predictor
-from simpsons_fastai.ship import _write_int8
-from simpsons_fastai.springfield import springfield_mini
+from simpsons_fastai.model.bundle import load_bundle, restate_bundle
+from simpsons_fastai.learn.export import save_bundle
+from simpsons_fastai.learn.loaders import simpsons_dls
+from simpsons_fastai.learn.learner import simpsons_learner
+from simpsons_fastai.model.runtimes import RUNTIMES
+from simpsons_fastai.model.predictor import Predictor
+from simpsons_fastai.train.ship import _write_int8
+from simpsons_fastai.pictures.drawn import springfield_mini
 
 CASES = dict(small=dict(arch='resnet18', size=64), large=dict(arch='resnext50_32x4d', size=224))
-COLD = dict(ours='import sys; from simpsons_fastai.predictor import Predictor; Predictor(sys.argv[1]).predict(sys.argv[2])',
+COLD = dict(ours='import sys; from simpsons_fastai.model.predictor import Predictor; Predictor(sys.argv[1]).predict(sys.argv[2])',
             stock='import sys; from fastai.vision.all import *; load_learner(sys.argv[1]).predict(sys.argv[2])')
 MEMORY = r'''import re, sys; from itertools import cycle, islice; from pathlib import Path
 files = islice(cycle(sorted(Path(sys.argv[2]).rglob('*.jpg'))), int(sys.argv[3]))
 def ours(model, files):
-    from simpsons_fastai.predictor import Predictor
+    from simpsons_fastai.model.predictor import Predictor
     return sum(1 for _ in Predictor(model).predict_many(files))
 def stock(model, files):
     from fastai.vision.all import load_learner

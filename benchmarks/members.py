@@ -8,18 +8,19 @@ also answered with the views of `flip` and `shifts`.
 """
 import argparse, json, tempfile
 from pathlib import Path
-from simpsons_fastai.data import as_table
-from simpsons_fastai.ensemble import ensemble_bundles, join, run_parts
-from simpsons_fastai.evaluate import evaluate_table
-from simpsons_fastai.images import TTA, Preprocess
-from simpsons_fastai.predictor import Predictor
-from simpsons_fastai.run import Run
+from simpsons_fastai.pictures.table import as_table
+from simpsons_fastai.train.ship import ensemble_bundles, run_parts
+from simpsons_fastai.learn.export import join
+from simpsons_fastai.judge.evaluate import evaluate_table
+from simpsons_fastai.pictures.preprocess import TTA, Preprocess
+from simpsons_fastai.model.predictor import Predictor
+from simpsons_fastai.model.run import Run
 
 
 def single(run, file, folder):
     "A run's checkpoint as a bundle of its own."
     cfg = run.config
-    return join(run_parts(run, [(file, 1.)]), folder/f'{run.path.name}-{file.stem}', cfg['vocab'], Preprocess.read(cfg['preprocess']))
+    return join(run_parts(run, [(file, 1.)]), folder/f'{run.path.name}-{file.stem}', run.target, Preprocess.read(cfg['preprocess']))
 
 
 def main():

@@ -5,13 +5,13 @@ python benchmarks/open_set.py DATA [--epochs 30] [--rate 0.05] [--pairs 3] [--js
 import argparse, contextlib, io, random, tempfile, time
 from pathlib import Path
 import numpy as np
-from simpsons_fastai.bundle import DEMO
-from simpsons_fastai.calibrate import auroc, calibrate_bundle, false_accept_rate, open_set_table
+from simpsons_fastai.model.bundle import DEMO
+from simpsons_fastai.judge.calibrate import auroc, calibrate_bundle, false_accept_rate, open_set_table
 from simpsons_fastai.core import exit_on_error, write_json
-from simpsons_fastai.data import as_table
-from simpsons_fastai.predictor import Predictor
-from simpsons_fastai.springfield import ERAS, draw_scene
-from simpsons_fastai.train import train
+from simpsons_fastai.pictures.table import as_table
+from simpsons_fastai.model.predictor import Predictor
+from simpsons_fastai.pictures.drawn import ERAS, draw_scene
+from simpsons_fastai.train.train import train
 
 PAIRS = ((0, 5), (2, 7), (4, 9)) # places in the sorted labels
 

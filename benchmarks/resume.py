@@ -14,11 +14,13 @@ from types import SimpleNamespace
 
 warnings.filterwarnings('ignore')
 from fastai.vision.all import *
-from simpsons_fastai.checkpoint import checkpoints
-from simpsons_fastai.data import as_table, simpsons_dls, split_table
-from simpsons_fastai.learner import simpsons_learner
-from simpsons_fastai.resume import Resumable
-from simpsons_fastai.springfield import springfield_mini
+from simpsons_fastai.model.run import checkpoints
+from simpsons_fastai.pictures.table import as_table
+from simpsons_fastai.learn.loaders import simpsons_dls
+from simpsons_fastai.pictures.split import split_table
+from simpsons_fastai.learn.learner import simpsons_learner
+from simpsons_fastai.train.resume import Resumable
+from simpsons_fastai.pictures.drawn import springfield_mini
 
 CASES = dict(small=dict(arch='resnet18', size=64, bs=64, n=6400, epochs=8), large=dict(arch='resnext50_32x4d', size=224, bs=16, n=640, epochs=2))
 

@@ -101,7 +101,8 @@ def run_load(spec):
 
 def run_many(bundle, runtime, seconds, *files):
     "The process of `predict_many`: pictures a second."
-    from simpsons_fastai.predictor import Predictor
+    from simpsons_fastai.target import one_label
+    from simpsons_fastai.model.predictor import Predictor
     predictor, pictures, n = Predictor(bundle, runtime), [Path(o).read_bytes() for o in files], 0
     list(predictor.predict_many(pictures))
     start = time.perf_counter()
@@ -114,7 +115,7 @@ def run_many(bundle, runtime, seconds, *files):
 
 
 def run_serve(bundle, runtime):
-    from simpsons_fastai.service import serve
+    from simpsons_fastai.serve.server import serve
     serve(bundle, port=0, runtime=runtime)
 
 
@@ -122,13 +123,13 @@ def materials(arch, size, folder):
     "JPEGs and a bundle; made in a process of its own, so that torch's threads are gone."
     import warnings; warnings.filterwarnings('ignore')
     from PIL import Image
-    from simpsons_fastai.bundle import bundle_model
-    from simpsons_fastai.images import Preprocess
-    from simpsons_fastai.models import build_model
-    from simpsons_fastai.springfield import springfield_mini
+    from simpsons_fastai.learn.export import bundle_model
+    from simpsons_fastai.pictures.preprocess import Preprocess
+    from simpsons_fastai.learn.models import build_model
+    from simpsons_fastai.pictures.drawn import springfield_mini
     folder, labels = Path(folder), [f'name {i}' for i in range(10)]
     for p in springfield_mini(folder/'mini', n=60).rglob('*.jpg'): Image.open(p).resize((480, 360)).save(p, quality=90)
-    bundle_model(build_model(arch, len(labels), 'fastai'), folder/'bundle', arch, 'fastai', labels, Preprocess(int(size), 'bicubic', (.485, .456, .406), (.229, .224, .225)))
+    bundle_model(build_model(arch, len(labels), 'fastai'), folder/'bundle', arch, 'fastai', one_label(labels), Preprocess(int(size), 'bicubic', (.485, .456, .406), (.229, .224, .225)))
 
 
 def child(*args): return [sys.executable, '-W', 'ignore', __file__, *map(str, args)]

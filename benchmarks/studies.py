@@ -3,8 +3,8 @@ import argparse, shutil
 from pathlib import Path
 import pandas as pd
 from simpsons_fastai.core import exit_on_error
-from simpsons_fastai.data import as_table
-from simpsons_fastai.study import STUDIES, study
+from simpsons_fastai.pictures.table import as_table
+from simpsons_fastai.train.study import STUDIES, study
 
 def few(data, each:int=160, seed:int=42) -> pd.DataFrame:
     "Training frames: `each` of a class to learn from, as many others for validation; the test part is left alone."

@@ -13,10 +13,12 @@ import os
 
 warnings.filterwarnings('ignore')
 from fastai.vision.all import *
-from simpsons_fastai.data import as_table, simpsons_dls, split_table
-from simpsons_fastai.learner import simpsons_learner
-from simpsons_fastai.speed import ProgressiveResize
-from simpsons_fastai.fit import fit_from_scratch
+from simpsons_fastai.pictures.table import as_table
+from simpsons_fastai.learn.loaders import simpsons_dls
+from simpsons_fastai.pictures.split import split_table
+from simpsons_fastai.learn.learner import simpsons_learner
+from simpsons_fastai.learn.speed import ProgressiveResize
+from simpsons_fastai.learn.fit import fit_from_scratch
 
 
 class Goal(Callback):

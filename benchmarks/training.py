@@ -15,11 +15,13 @@ import timm, torch
 from timm.data import create_loader
 from timm.optim import create_optimizer_v2
 from fastai.vision.all import *
-from simpsons_fastai.data import as_table, simpsons_dls, split_table
-from simpsons_fastai.learner import adamw, simpsons_learner
-from simpsons_fastai.models import build_model
-from simpsons_fastai.speed import speed_policy
-from simpsons_fastai.springfield import springfield_mini
+from simpsons_fastai.pictures.table import as_table
+from simpsons_fastai.learn.loaders import simpsons_dls
+from simpsons_fastai.pictures.split import split_table
+from simpsons_fastai.learn.learner import adamw, simpsons_learner
+from simpsons_fastai.learn.models import build_model
+from simpsons_fastai.learn.speed import speed_policy
+from simpsons_fastai.pictures.drawn import springfield_mini
 
 CASES = dict(small=dict(arch='resnet18', size=64, bs=64, n=1600, rounds=2), large=dict(arch='resnext50_32x4d', size=224, bs=16, n=160, rounds=2))
 

@@ -10,11 +10,11 @@ import numpy as np
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold
 from fastai.torch_core import set_seed
-from simpsons_fastai.bundle import DEMO
+from simpsons_fastai.model.bundle import DEMO
 from simpsons_fastai.core import exit_on_error, write_json
-from simpsons_fastai.data import scan
-from simpsons_fastai.fit import fit_recipe
-from simpsons_fastai.train import prepare_recipe, recipe_learner
+from simpsons_fastai.pictures.table import scan
+from simpsons_fastai.learn.fit import fit_recipe
+from simpsons_fastai.train.train import prepare_recipe, recipe_learner
 
 LABELS = dict(bart='bart_simpson', homer='homer_simpson', lisa='lisa_simpson', marge='marge_simpson', maggie='maggie_simpson') # as the shipped model calls them
 

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['SimpsonsError', 'exit_on_error', 'write_whole', 'save_figure', 'write_whole_folder', 'write_json', 'iso_now',
-           'read_json', 'real_paths', 'utf8_paths', 'lock_folder', 'is_locked', 'interactive', 'n_threads', 'track',
-           'flat_vocab']
+           'read_json', 'real_paths', 'utf8_paths', 'lock_folder', 'is_locked', 'interactive', 'n_threads', 'track']
 
-# %% ../nbs/00_core.ipynb #a5611026
+# %% ../nbs/00_core.ipynb #f937d0a0
 import errno, json, os, re, shutil, socket, sys, tempfile, time
 from contextlib import contextmanager
 from datetime import datetime
@@ -178,10 +177,3 @@ def track(
             last = time.monotonic()
             print(f'{what} {i} of {total}', flush=True)
         yield o
-
-# %% ../nbs/00_core.ipynb #b41f7bce
-def flat_vocab(
-    tags:dict, # the values of each column
-) -> list:
-    "Every value of every column, as 'column: value'."
-    return [f'{column}: {o}' for column,values in tags.items() for o in values]

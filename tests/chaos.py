@@ -56,7 +56,7 @@ def main():
     p.add_argument('--only', help='one kind of training: ' + ', '.join(TRAININGS))
     p.add_argument('--out', type=Path, help='write the rows there as JSON, too')
     a = p.parse_args()
-    from simpsons_fastai.springfield import springfield_mini
+    from simpsons_fastai.pictures.drawn import springfield_mini
     kinds,rng,server = {k: v for k,v in TRAININGS.items() if a.only in (None, k)},random.Random(a.seed),Server()
     each,rows = -(-a.kills//len(kinds)),[]
     with tempfile.TemporaryDirectory() as d:

@@ -45,7 +45,7 @@ def family(): return real('simpsons-family')
 @pytest.fixture(scope='session')
 def mini(tmp_path_factory):
     "The built-in set, small."
-    from simpsons_fastai.springfield import springfield_mini
+    from simpsons_fastai.pictures.drawn import springfield_mini
     return springfield_mini(tmp_path_factory.mktemp('data')/'mini', n=240)
 
 @pytest.fixture(scope='session')

@@ -12,14 +12,17 @@ from pathlib import Path
 warnings.filterwarnings('ignore')
 from fastai.vision.all import *
 from safetensors.torch import load_file
-import simpsons_fastai.checkpoint as checkpoint, simpsons_fastai.train as train
+import simpsons_fastai.train.checkpoint as checkpoint, simpsons_fastai.train.train as train
 from simpsons_fastai.core import exit_on_error, write_json
-from simpsons_fastai.data import as_table, simpsons_dls, split_table
-from simpsons_fastai.learner import EpochLines, adamw, simpsons_learner
-from simpsons_fastai.resume import Resumable
-from simpsons_fastai.run import Run, RunRecorder, is_finished, list_runs
-from simpsons_fastai.speed import ChannelsLast, CPUPrecision
-from simpsons_fastai.fit import LabelSmoothing, SomeCutMix, SomeMixUp, WeightsEMA
+from simpsons_fastai.pictures.table import as_table
+from simpsons_fastai.learn.loaders import simpsons_dls
+from simpsons_fastai.pictures.split import split_table
+from simpsons_fastai.learn.learner import EpochLines, adamw, simpsons_learner
+from simpsons_fastai.train.resume import Resumable
+from simpsons_fastai.model.run import Run, is_finished, list_runs
+from simpsons_fastai.train.record import RunRecorder
+from simpsons_fastai.learn.speed import ChannelsLast, CPUPrecision
+from simpsons_fastai.learn.fit import LabelSmoothing, SomeCutMix, SomeMixUp, WeightsEMA
 
 DEFAULTS = dict(fits='fine_tune', epochs=2, bs=16, lr=1e-2, kind='threads', workers=0, net='tiny', half=True, mix='cutmix', opt='adamw', hold=[], minutes=5., nan='stop',
                 force=False, threads=1, sampler='shuffle', accumulate=0, poison=-1, memory=10**9, seed=3, slow=0., early=0, crop=False, cache='off', average=False, smoothing=.1, fields=None)

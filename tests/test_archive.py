@@ -8,11 +8,11 @@ import pandas as pd
 import pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
 from conftest import simpsons
-from simpsons_fastai.archive import Plan, label, read_labels
-from simpsons_fastai.bundle import DEMO, load_bundle, restate_bundle
+from simpsons_fastai.serve.archive import Plan, label, read_labels
+from simpsons_fastai.model.bundle import DEMO, load_bundle, restate_bundle
 from simpsons_fastai.core import SimpsonsError
-from simpsons_fastai.springfield import springfield_video
-from simpsons_fastai.timeline import seconds_f1, timeline
+from simpsons_fastai.pictures.drawn import springfield_video
+from simpsons_fastai.serve.timeline import seconds_f1, timeline
 
 HOW = dict(shard=8, bs=8, runtime='onnxruntime')
 PROGRAM = [sys.executable, '-m', 'simpsons_fastai.cli', 'label', 'demo']
@@ -172,7 +172,7 @@ def test_a_full_disk_is_told_and_gone_on_from(archive, whole, tmp_path):
     "As on a full disk, no file can grow beyond a kilobyte once the shards are written."
     out = tmp_path/'full'
     code = ('import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))\n'
-            'from simpsons_fastai.core import exit_on_error; from simpsons_fastai import archive\n'
+            'from simpsons_fastai.core import exit_on_error; from simpsons_fastai.serve import archive\n'
             'write = archive.pq.write_table\n'
             'def small(*args, **kwargs): resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY)); return write(*args, **kwargs)\n'
             'archive.pq.write_table = small\n'

@@ -4,8 +4,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from conftest import ROOT, simpsons
-from simpsons_fastai.bundle import load_bundle
-from simpsons_fastai.predictor import Predictor
+from simpsons_fastai.model.bundle import load_bundle
+from simpsons_fastai.model.predictor import Predictor
 
 
 def test_answering_imports_neither_torch_nor_fastai_nor_pandas(cli_run, mini):
@@ -34,7 +34,7 @@ def test_a_bundle_opens_with_the_predict_extra_alone(cli_run, mini, tmp_path):
 
 def test_the_shipped_model_runs_in_torch_in_a_fresh_process():
     "Its network is one of ours, which timm must be told of."
-    code = ("import numpy as np; from simpsons_fastai.predictor import Predictor; x = np.full((40, 30, 3), 128, np.uint8); "
+    code = ("import numpy as np; from simpsons_fastai.model.predictor import Predictor; x = np.full((40, 30, 3), 128, np.uint8); "
             "a,b = (Predictor('demo', o, 'float32').predict(x).probs for o in ('torch', 'onnxruntime')); print(abs(a - b).max() < 1e-3)")
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.stdout == 'True\n', done.stdout + done.stderr
@@ -85,8 +85,8 @@ def test_bundle_made_again_with_eight_bits(cli_run, small, tmp_path):
 def test_runtimes_agree_on_the_eight_bits(small, mini):
     "OpenVINO goes astray on a residual network whose pooling is in 8 bits: six labels in ten stay as they were."
     code = """import sys; from pathlib import Path
-from simpsons_fastai.predictor import Predictor
-from simpsons_fastai.ship import compare
+from simpsons_fastai.model.predictor import Predictor
+from simpsons_fastai.judge.parity import compare
 pictures = sorted(Path(sys.argv[2]).rglob('*.jpg'))
 openvino, onnxruntime = (Predictor(sys.argv[1], o, 'int8') for o in ('openvino', 'onnxruntime'))
 exact = Predictor(sys.argv[1], 'onnxruntime', 'float32')

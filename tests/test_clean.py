@@ -12,7 +12,7 @@ def contents(folder): return {p: p.read_bytes() for p in sorted(folder.rglob('*.
 @pytest.fixture(scope='module')
 def faulty(tmp_path_factory):
     "A mini set with faults: (its folder, the faults by name)."
-    from simpsons_fastai.springfield import springfield_mini
+    from simpsons_fastai.pictures.drawn import springfield_mini
     mini = springfield_mini(tmp_path_factory.mktemp('clean')/'mini', n=500)
     train, test = (sorted((mini/o).rglob('*.jpg')) for o in ('train', 'test'))
     rng = np.random.default_rng(0)
@@ -35,7 +35,7 @@ def faulty(tmp_path_factory):
 @pytest.fixture(scope='module')
 def cleaned(faulty):
     "The CSV file that `clean` wrote, its rows by absolute path, and the files as they were before."
-    from simpsons_fastai.clean import clean
+    from simpsons_fastai.train.clean import clean
     mini, _ = faulty
     before = contents(mini)
     out = clean(mini, mini.parent/'cleaned.csv', folds=3, epochs=14, bs=32, size=48, cache='off', verbose=False)
@@ -92,7 +92,8 @@ def test_moved_pictures_are_near_the_top(faulty, cleaned):
 
 
 def test_training_reads_only_what_is_kept(cleaned):
-    from simpsons_fastai.data import read_table, simpsons_dls
+    from simpsons_fastai.pictures.table import read_table
+    from simpsons_fastai.learn.loaders import simpsons_dls
     out, rows, _ = cleaned
     table = read_table(out)
     assert {str(p) for p, o in rows.items() if o['keep'] == 'True'} == set(table.path) and 'keep' not in table
@@ -101,7 +102,7 @@ def test_training_reads_only_what_is_kept(cleaned):
 
 
 def test_an_existing_table_is_not_overwritten(faulty, cleaned):
-    from simpsons_fastai.clean import clean
+    from simpsons_fastai.train.clean import clean
     from simpsons_fastai.core import SimpsonsError
     before = cleaned[0].read_bytes()
     with pytest.raises(SimpsonsError, match='exists already'): clean(faulty[0], cleaned[0], folds=0)
@@ -111,7 +112,7 @@ def test_an_existing_table_is_not_overwritten(faulty, cleaned):
 @pytest.fixture
 def page(browser, cleaned, tmp_path):
     "The gallery in a browser, with what its console and its network said."
-    from simpsons_fastai.clean import gallery
+    from simpsons_fastai.train.clean import gallery
     path = gallery(cleaned[0], tmp_path/'cleaned.html')
     page = browser.new_page(viewport=dict(width=1100, height=800))
     page.said, page.asked = [], []
@@ -158,7 +159,7 @@ def test_ticks_are_in_the_download(page, cleaned, faulty, tmp_path):
     changed = [(a, b) for a, b in zip(rows, saved(page, tmp_path)) if a != b]
     assert [b for _, b in changed] == sorted([copy | dict(keep='True'), doubt | dict(label=doubt['suggested'], issue=f'label was {doubt["label"]}')], key=lambda o: [r['path'] for r in rows].index(o['path']))
     assert page.said == []
-    from simpsons_fastai.data import read_table
+    from simpsons_fastai.pictures.table import read_table
     shutil.copy(tmp_path/'reviewed.csv', cleaned[0].parent/'reviewed.csv')
     table = read_table(cleaned[0].parent/'reviewed.csv').set_index('path')
     assert table.label[str(cleaned[0].parent/doubt['path'])] == doubt['suggested'] and str(cleaned[0].parent/copy['path']) in table.index

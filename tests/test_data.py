@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from conftest import simpsons
 from simpsons_fastai.core import SimpsonsError
-from simpsons_fastai.data import as_table, scan, split_table
+from simpsons_fastai.pictures.table import as_table, scan
+from simpsons_fastai.pictures.split import split_table
 
 
 def bmps(folder, colour):
@@ -18,8 +19,8 @@ def bmps(folder, colour):
 
 
 def test_two_folders_of_one_name_do_not_share_pixels(tmp_path, monkeypatch):
-    from simpsons_fastai.cache import PixelReader
-    from simpsons_fastai.images import Preprocess
+    from simpsons_fastai.pictures.cache import PixelReader
+    from simpsons_fastai.pictures.preprocess import Preprocess
     pre, read = Preprocess(8, 'bicubic', (0., 0., 0.), (1., 1., 1.)), lambda: PixelReader(pre, paths := list(scan('data').path))(paths)
     for name, colour in (('A', (250, 0, 0)), ('B', (0, 0, 250))):
         bmps(tmp_path/name/'data', colour)
@@ -44,7 +45,7 @@ def test_a_link_from_training_into_the_test_is_a_leak(tmp_path):
 
 
 def test_numbers_as_labels_and_splits_in_any_words_end_in_a_run(tmp_path):
-    from simpsons_fastai.train import train
+    from simpsons_fastai.train.train import train
     bmps(tmp_path, (9, 9, 9))
     table = pd.DataFrame(dict(path=sorted(tmp_path.glob('*/*.bmp')), label=[0]*6 + [1]*6, split=['train', 'Training', None, 'val', 'validation', 'testing']*2))
     assert split_table(as_table(table)).split.value_counts().to_dict() == dict(train=6, valid=4, test=2)

@@ -38,18 +38,19 @@ def demo():
 @pytest.fixture(scope='module')
 def tagged(tmp_path_factory):
     "A tag model that learnt nothing: its bundle."
-    from simpsons_fastai.bundle import bundle_model
-    from simpsons_fastai.images import Preprocess
-    from simpsons_fastai.models import build_network
-    tags = {'hair': ['blue', 'none', 'grey'], 'glasses': ['no', 'yes']}
-    return bundle_model(build_network('resnet18', (3, 2), 'tags'), tmp_path_factory.mktemp('tagged')/'looks', 'resnet18', 'tags', None,
-                        Preprocess(32, 'bilinear', (.5,)*3, (.5,)*3), tags, metrics=dict(valid=dict(macro_f1=.25, accuracy=.5, n=40)))
+    from simpsons_fastai.learn.export import bundle_model
+    from simpsons_fastai.pictures.preprocess import Preprocess
+    from simpsons_fastai.learn.models import build_network
+    from simpsons_fastai.target import OneOf, Target
+    target = Target((OneOf('hair', ('blue', 'none', 'grey')), OneOf('glasses', ('no', 'yes'))))
+    return bundle_model(build_network('resnet18', (3, 2), 'tags'), tmp_path_factory.mktemp('tagged')/'looks', 'resnet18', 'tags', target,
+                        Preprocess(32, 'bilinear', (.5,)*3, (.5,)*3), metrics=dict(valid=dict(macro_f1=.25, accuracy=.5, n=40)))
 
 
 @pytest.fixture(scope='module')
 def pictures(tmp_path_factory):
     "One that the model of the package takes for somebody, one that it refuses, and one that is none."
-    from simpsons_fastai.springfield import mini_frame
+    from simpsons_fastai.pictures.drawn import mini_frame
     folder = tmp_path_factory.mktemp('pictures')
     for name,i in (('sure', 6), ('refused', 5)): mini_frame(i)[1].save(folder/f'{name}.png')
     (folder/'=1+1.jpg').write_text('no picture')
@@ -58,7 +59,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def known():
-    from simpsons_fastai.predictor import Predictor
+    from simpsons_fastai.model.predictor import Predictor
     return Predictor('demo')
 
 
@@ -242,7 +243,7 @@ def test_keys_reach_everything_and_everything_has_a_name(demo, opened, pictures)
 
 
 def test_without_a_run_the_model_of_the_package_answers(tmp_path):
-    from simpsons_fastai.bundle import DEMO
+    from simpsons_fastai.model.bundle import DEMO
     with subprocess.Popen([sys.executable, '-m', 'simpsons_fastai.gradio_app'], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         said = process.stdout.readline(), process.stdout.readline()
         url = said[1].split()[-1]

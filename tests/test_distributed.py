@@ -10,7 +10,7 @@ OPTIONS = '--arch resnet18 --size 32 --epochs 2 --bs 16 --valid .3 --weights non
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
-    from simpsons_fastai.springfield import springfield_mini
+    from simpsons_fastai.pictures.drawn import springfield_mini
     return springfield_mini(tmp_path_factory.mktemp('data')/'mini', n=120)
 
 
@@ -46,15 +46,16 @@ def trained(drawn, tmp_path_factory):
 
 
 def history(folder):
-    from simpsons_fastai.run import Run
+    from simpsons_fastai.model.run import Run
     return Run(folder).history.drop(columns='seconds')
 
 
 def measured(folder):
     "Scores of a run's best weights on its validation pictures, by this process alone."
-    from simpsons_fastai.data import simpsons_dls
-    from simpsons_fastai.learner import simpsons_learner
-    from simpsons_fastai.run import Run, load_best
+    from simpsons_fastai.learn.loaders import simpsons_dls
+    from simpsons_fastai.learn.learner import simpsons_learner
+    from simpsons_fastai.model.run import Run
+    from simpsons_fastai.train.record import load_best
     run = Run(folder)
     learn = simpsons_learner(simpsons_dls(run.table, size=32, bs=64, arch='resnet18', cache='off', device='cpu'), 'resnet18', 'none', speed='off', verbose=False)
     load_best(run, learn.model)
@@ -68,7 +69,7 @@ def test_the_scores_are_those_of_one_process(trained):
     found,n = measured(folder)
     assert n % 2, 'an odd number, so that one picture is padding'
     for name in ('accuracy', 'f1_score', 'valid_loss'): assert abs(best[name] - found[name]) <= (1e-6 if name != 'valid_loss' else 1e-5), name
-    from simpsons_fastai.run import Run
+    from simpsons_fastai.model.run import Run
     scores = Run(folder).metrics['valid']
     assert scores['n'] == n and abs(scores['accuracy'] - best.accuracy) <= 1e-6 and abs(scores['macro_f1'] - best.f1_score) <= 1e-6
 
@@ -78,7 +79,7 @@ def test_only_the_first_writes_and_speaks(trained):
     assert [o.name for o in folder.parent.iterdir()] == ['run']
     assert (folder/'bundle').is_dir() and not list((folder/'checkpoints').glob('*resume-*'))
     for said in ('weights: none', 'valid_loss', 'the run lies in'): assert out.count(said) == 1, out
-    from simpsons_fastai.run import Run
+    from simpsons_fastai.model.run import Run
     assert Run(folder).config['options']['processes'] == 2
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from conftest import simpsons
-from simpsons_fastai.images import open_image
+from simpsons_fastai.pictures.open import open_image
 
 
 def _bomb(good):
@@ -84,7 +84,7 @@ def test_odd_pictures_look_right(mnist, tmp_path):
 
 def test_odd_folders(mnist, tmp_path):
     "Spaces, Unicode, links that go round in circles, other files: all fine."
-    from simpsons_fastai.data import scan
+    from simpsons_fastai.pictures.table import scan
     files = sorted((mnist/'train/moe_szyslak').iterdir())
     for folder in ('säson 1/Moe Szyslak ☕', 'säson 1/ホーマー'):
         (tmp_path/folder).mkdir(parents=True)
@@ -96,7 +96,7 @@ def test_odd_folders(mnist, tmp_path):
 
 
 def test_names_that_carry_the_label(family):
-    from simpsons_fastai.data import scan, usable
+    from simpsons_fastai.pictures.table import scan, usable
     table = scan(family, pattern=r'^(\w+) \(')
     assert table.label.value_counts().to_dict() == dict(bart=78, homer=61, lisa=33, maggie=30, marge=24)
     good, broken = usable(table, verbose=False)

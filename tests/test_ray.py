@@ -8,10 +8,10 @@ ray = pytest.importorskip('ray', reason="ray is not installed: pip install 'simp
 import simpsons_fastai
 from conftest import simpsons
 from test_archive import HOW, PROGRAM, same
-from simpsons_fastai import archive
-from simpsons_fastai.archive import Plan, label, read_labels
+from simpsons_fastai.serve import archive
+from simpsons_fastai.serve.archive import Plan, label, read_labels
 from simpsons_fastai.core import SimpsonsError
-from simpsons_fastai.springfield import ERAS, draw_scene, springfield_video
+from simpsons_fastai.pictures.drawn import ERAS, draw_scene, springfield_video
 
 NODE = dict(num_cpus=1, object_store_memory=100_000_000, include_dashboard=False)
 QUICK = dict(health_check_initial_delay_ms=500, health_check_period_ms=500, health_check_timeout_ms=500, health_check_failure_threshold=3)  # a lost node is noticed sooner
@@ -141,6 +141,6 @@ def test_a_mistake_is_told_in_a_sentence(source, tmp_path, refused):
     assert done.returncode == 2 and 'no cluster of this version of Ray answers at 127.0.0.1:1' in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
     for said, *args in (('give --engine ray, too', '--address', 'auto'), ("there is no engine 'spark'", '--engine', 'spark')):
         assert said in refused('label', 'demo', source, '-o', tmp_path/'out', *args)
-    code = f'import sys; sys.modules["ray"] = None; from simpsons_fastai import archive, core; core.exit_on_error(archive.label, "demo", {str(source)!r}, {str(tmp_path/"none")!r}, engine="ray")'
+    code = f'import sys; sys.modules["ray"] = None; from simpsons_fastai import core; from simpsons_fastai.serve import archive; core.exit_on_error(archive.label, "demo", {str(source)!r}, {str(tmp_path/"none")!r}, engine="ray")'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 2 and "pip install 'simpsons_fastai[ray]'" in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr

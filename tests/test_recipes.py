@@ -3,7 +3,7 @@ import json, shutil
 import numpy as np, pandas as pd
 import pytest
 from conftest import simpsons
-from simpsons_fastai.recipes import RECIPES
+from simpsons_fastai.learn.recipes import RECIPES
 
 COMPLETE = 'config.json table.csv history.csv curves.png report.json answers.csv confusion.png top_losses.png bundle/model.onnx bundle/SHA256SUMS'.split()
 
@@ -11,15 +11,15 @@ COMPLETE = 'config.json table.csv history.csv curves.png report.json answers.csv
 @pytest.fixture(scope='module')
 def frames(mnist):
     "A table of 10 training and 3 test frames of each character."
-    from simpsons_fastai.data import scan
+    from simpsons_fastai.pictures.table import scan
     table = scan(mnist)
     return pd.concat([g.head(10 if split == 'train' else 3) for (split, _), g in table.groupby(['split', 'label'])], ignore_index=True)
 
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_every_recipe_leaves_a_complete_run(name, frames, tmp_path):
-    from simpsons_fastai.predictor import Predictor
-    from simpsons_fastai.train import train
+    from simpsons_fastai.model.predictor import Predictor
+    from simpsons_fastai.train.train import train
     run = train(frames, tmp_path/'run', name, quick=True, epochs=1, size=48)
     assert all((run.path/o).stat().st_size > 0 for o in COMPLETE)
     assert run.config['options']['recipe'] == name and run.config['options']['arch'] == RECIPES[name].arch
@@ -43,10 +43,10 @@ def test_quick_from_the_shell(mini, tmp_path):
 
 def test_the_activity_network_has_its_parameters():
     import timm
-    import simpsons_fastai.nets
+    import simpsons_fastai.learn.nets
     net = timm.create_model('activity_resnet18', num_classes=20)
     assert sum(p.numel() for p in net.parameters()) == 11_273_812
-    from simpsons_fastai.models import build_model
+    from simpsons_fastai.learn.models import build_model
     assert sum(p.numel() for p in build_model('activity_resnet18', 20, 'plain').parameters()) == 11_273_812
 
 
@@ -58,7 +58,7 @@ def second_run(mini, tmp_path_factory):
 
 
 def test_an_ensemble_of_two_runs_answers_as_their_average(mini, cli_run, second_run, tmp_path):
-    from simpsons_fastai.predictor import Predictor
+    from simpsons_fastai.model.predictor import Predictor
     first, _ = cli_run
     done = simpsons('ensemble', first, second_run, '-o', tmp_path/'both')
     assert done.returncode == 0, done.stderr
@@ -102,7 +102,7 @@ def test_submission_for_the_journey_layout(mini, cli_run, tmp_path):
 ])
 def test_an_impossible_field_is_told_before_any_work(field, value, says, mini, tmp_path):
     from simpsons_fastai.core import SimpsonsError
-    from simpsons_fastai.train import train
+    from simpsons_fastai.train.train import train
     with pytest.raises(SimpsonsError, match=says): train(mini, tmp_path/'run', **{'weights': 'none', field: value})
     assert not (tmp_path/'run').exists()
 

@@ -8,7 +8,7 @@ ODD = '<b>&"'
 @pytest.fixture(scope='module')
 def report(cli_run, tmp_path_factory):
     "The report of the run of the command line."
-    from simpsons_fastai.report import write_html
+    from simpsons_fastai.judge.report import write_html
     assert cli_run[1].returncode == 0, cli_run[1].stderr
     return write_html(cli_run[0], tmp_path_factory.mktemp('report')/'report.html')
 
@@ -16,9 +16,9 @@ def report(cli_run, tmp_path_factory):
 @pytest.fixture(scope='module')
 def odd_report(tmp_path_factory):
     "The report of a run with a class whose name looks like HTML."
-    from simpsons_fastai.report import write_html
-    from simpsons_fastai.springfield import springfield_mini
-    from simpsons_fastai.train import train
+    from simpsons_fastai.judge.report import write_html
+    from simpsons_fastai.pictures.drawn import springfield_mini
+    from simpsons_fastai.train.train import train
     folder = tmp_path_factory.mktemp('odd')
     mini = springfield_mini(folder/'mini', n=120)
     first = sorted(o.name for o in (mini/'test').iterdir())[0]
@@ -55,7 +55,7 @@ def test_it_opens_offline_with_all_its_pictures(report, opened):
 
 
 def test_its_numbers_are_those_of_the_run(report, cli_run, opened):
-    from simpsons_fastai.run import Run
+    from simpsons_fastai.model.run import Run
     run, (page, *_) = Run(cli_run[0]), opened(report)
     row = page.locator('tr', has=page.locator('th', has_text=re.compile('^test$'))).first.inner_text().split('\t')
     assert row[:3] == ['test', f"{run.metrics['test']['macro_f1']:.3f}", f"{run.metrics['test']['accuracy']:.3f}"]
@@ -89,7 +89,7 @@ def test_a_name_that_looks_like_html_is_text(odd_report, opened):
 
 def test_moved_and_damaged_pictures_are_left_out_with_a_note(cli_run, tmp_path, opened):
     import pandas as pd
-    from simpsons_fastai.report import write_html
+    from simpsons_fastai.judge.report import write_html
     shutil.copytree(cli_run[0], tmp_path/'run')
     answers = pd.read_csv(tmp_path/'run/answers.csv')
     (tmp_path/'damaged.jpg').write_bytes(b'no picture')
@@ -105,8 +105,8 @@ def test_many_classes_and_a_bundle_that_does_not_fit(cli_run, tmp_path, opened):
     "42 classes with long names, made up; the bundle's sections say why they are empty."
     import numpy as np, pandas as pd
     from simpsons_fastai.core import read_json, write_json
-    from simpsons_fastai.evaluate import scores
-    from simpsons_fastai.report import write_html
+    from simpsons_fastai.judge.evaluate import scores
+    from simpsons_fastai.judge.report import write_html
     run = tmp_path/'run'
     shutil.copytree(cli_run[0], run)
     vocab, rng = [f'a_rather_long_class_name_{i:02}' for i in range(42)], np.random.default_rng(0)

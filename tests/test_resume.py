@@ -61,7 +61,7 @@ def server():
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    from simpsons_fastai.springfield import springfield_mini
+    from simpsons_fastai.pictures.drawn import springfield_mini
     return springfield_mini(tmp_path_factory.mktemp('resume')/'mini', n=240)
 
 @pytest.fixture(scope='module')

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 from conftest import ROOT, simpsons
-from simpsons_fastai.client import ask
+from simpsons_fastai.serve.client import ask
 from simpsons_fastai.core import SimpsonsError
-from simpsons_fastai.predictor import Predictor
+from simpsons_fastai.target import OneOf, Target, one_label
+from simpsons_fastai.model.predictor import Predictor
 sys.path.insert(0, str(ROOT/'benchmarks'))
 import hostile
 from service import Load
 
 SERVE = '''import json, sys
 from simpsons_fastai.core import exit_on_error
-from simpsons_fastai.service import ServiceLimits, serve
+from simpsons_fastai.serve.form import ServiceLimits
+from simpsons_fastai.serve.server import serve
 options = json.loads(sys.argv[2])
 exit_on_error(serve, sys.argv[1], **dict(port=0) | options, limits=ServiceLimits(**json.loads(sys.argv[3])))'''
 KEY = 'a key for tests'
@@ -59,14 +61,14 @@ def post(url, *pictures, path='/predict', **headers):
 @pytest.fixture(scope='module')
 def pictures(mini): return [o.read_bytes() for o in sorted(mini.rglob('*.jpg'))[:24]]
 
-def untrained(folder, outputs, head, names, **facts):
-    from simpsons_fastai.bundle import bundle_model
-    from simpsons_fastai.images import Preprocess
-    from simpsons_fastai.models import build_model
-    return bundle_model(build_model('resnet18', outputs, head), folder, 'resnet18', head, names, Preprocess(48, 'bicubic', (.485, .456, .406), (.229, .224, .225)), **facts)
+def untrained(folder, head, target, **facts):
+    from simpsons_fastai.learn.export import bundle_model
+    from simpsons_fastai.pictures.preprocess import Preprocess
+    from simpsons_fastai.learn.models import build_model
+    return bundle_model(build_model('resnet18', target.sizes, head), folder, 'resnet18', head, target, Preprocess(48, 'bicubic', (.485, .456, .406), (.229, .224, .225)), **facts)
 
 @pytest.fixture(scope='module')
-def bundle(tmp_path_factory): return untrained(tmp_path_factory.mktemp('served')/'bundle', 10, 'fastai', [f'name {i}' for i in range(10)])
+def bundle(tmp_path_factory): return untrained(tmp_path_factory.mktemp('served')/'bundle', 'fastai', one_label([f'name {i}' for i in range(10)]))
 
 @pytest.fixture(scope='module')
 def server(bundle, tmp_path_factory):
@@ -99,7 +101,7 @@ def test_a_broken_picture_costs_the_others_nothing(server, pictures):
 
 def test_a_tag_model_answers_a_value_a_column(tmp_path, pictures):
     tags = dict(glasses=['no', 'yes'], hair=['blue', 'brown', 'none'])
-    bundle = untrained(tmp_path/'tags', (2, 3), 'tags', None, tags=tags)
+    bundle = untrained(tmp_path/'tags', 'tags', Target(tuple(OneOf(k, tuple(v)) for k, v in tags.items())))
     predictor = Predictor(bundle, 'onnxruntime')
     with served(bundle, runtime='onnxruntime') as o:
         for data in pictures[:3]:
@@ -144,7 +146,7 @@ def test_no_key_no_strangers_and_no_reload(bundle, tmp_path):
 
 
 def test_a_bundle_that_is_not_sound_is_not_served(bundle, tmp_path):
-    from simpsons_fastai.bundle import _write_sums
+    from simpsons_fastai.model.bundle import _write_sums
     changed, newer, odd = (shutil.copytree(bundle, tmp_path/o) for o in ('changed', 'newer', 'odd'))
     (changed/'model.onnx').write_bytes((changed/'model.onnx').read_bytes()[:-1] + b'x')
     (newer/'config.json').write_text(json.dumps(json.loads((newer/'config.json').read_text()) | dict(schema=99))); _write_sums(newer)
@@ -357,7 +359,7 @@ def test_what_was_accepted_is_answered_before_the_end(bundle, pictures):
 
 
 def test_a_new_bundle_takes_over_and_nothing_is_lost(tmp_path, bundle, pictures):
-    from simpsons_fastai.bundle import load_bundle, restate_bundle
+    from simpsons_fastai.model.bundle import load_bundle, restate_bundle
     path = shutil.copytree(bundle, tmp_path/'bundle')
     with served(path, KEY) as o:
         version = lambda: json.loads(call(o.url, '/model', X_API_Key=KEY)[2])['version']
@@ -388,7 +390,7 @@ def test_a_new_bundle_takes_over_and_nothing_is_lost(tmp_path, bundle, pictures)
 
 
 def test_a_hang_up_while_it_loads_ends_nothing(bundle):
-    code = '''import os, signal, sys; from simpsons_fastai import service
+    code = '''import os, signal, sys; from simpsons_fastai.serve import server as service
 make_app = service.make_app
 def hung_up(*args, **kwargs): os.kill(os.getpid(), signal.SIGHUP); return make_app(*args, **kwargs)
 service.make_app = hung_up; service.serve(sys.argv[1], port=0, runtime='onnxruntime')'''

@@ -3,7 +3,7 @@ import subprocess, sys, time
 import optuna
 import pandas as pd
 from conftest import simpsons
-from simpsons_fastai.bundle import DEMO, load_bundle
+from simpsons_fastai.model.bundle import DEMO, load_bundle
 
 
 def study(mini, out):

@@ -3,9 +3,9 @@ import json, shutil
 import numpy as np, pandas as pd
 import pytest
 from conftest import simpsons
-from simpsons_fastai.bundle import load_bundle
+from simpsons_fastai.model.bundle import load_bundle
 from simpsons_fastai.core import SimpsonsError
-from simpsons_fastai.predictor import Predictor
+from simpsons_fastai.model.predictor import Predictor
 
 COLUMNS = ['glasses', 'hair', 'coat', 'pattern']
 
@@ -67,9 +67,9 @@ def test_predict_prints_a_value_a_column(tag_run, mini):
 
 def test_a_missing_cell_has_no_gradient(tag_run):
     import torch
-    from simpsons_fastai.tags import TagLoss
+    from simpsons_fastai.learn.columns import TagLoss
     bundle = load_bundle(tag_run[0])
-    net, x = bundle.network().train(), torch.randn(4, 3, 48, 48)
+    net, x = bundle_network(bundle).train(), torch.randn(4, 3, 48, 48)
     targets = torch.tensor([[0, 1, 2, -100], [1, 0, 3, -100], [0, -100, -100, -100], [-100]*4])
     logits = net(x)
     logits.retain_grad()
@@ -91,7 +91,7 @@ def test_a_head_that_is_added_leaves_the_others_bit_for_bit(tag_run, added, mini
     pixels = np.stack([old.preprocess.pixels(o) for o in pictures[:16]])
     for bs in (1, 5, 16):
         x = torch.randn(bs, 3, 48, 48)
-        with torch.inference_mode(): assert torch.equal(old.network().eval()(x), new.network().eval()(x)[:, :n])
+        with torch.inference_mode(): assert torch.equal(bundle_network(old).eval()(x), bundle_network(new).eval()(x)[:, :n])
         before, after = (Predictor(o, 'onnxruntime', 'float32').network(pixels[:bs]) for o in (old, new))
         assert after.shape == (bs, n + 2) and np.array_equal(before, after[:, :n])
 
@@ -105,8 +105,9 @@ def test_summary_names_the_heads(added):
 
 
 def test_an_ensemble_of_tags_answers_by_the_mean_and_takes_no_head(tag_run, faces, mini, tmp_path):
-    from simpsons_fastai.ensemble import ensemble_bundles
-    from simpsons_fastai.tags import add_head, summary
+    from simpsons_fastai.train.ship import ensemble_bundles
+    from simpsons_fastai.train.heads import add_head
+    from simpsons_fastai.learn.summary import summary
     shutil.copytree(tag_run[0]/'bundle', tmp_path/'same')
     both = ensemble_bundles([tag_run[0], tmp_path/'same'], tmp_path/'both')
     picture = next((mini/'test').rglob('*.jpg'))
@@ -117,15 +118,17 @@ def test_an_ensemble_of_tags_answers_by_the_mean_and_takes_no_head(tag_run, face
 
 
 def test_eight_bits_for_tags(tag_run, tmp_path):
-    from simpsons_fastai.ship import bundle_run
+    from simpsons_fastai.train.ship import bundle_run
     small = bundle_run(tag_run[0], tmp_path/'small', int8=True, max_loss=1)
     assert 0 <= small.parity['int8']['same_top_label'] <= 1 and small.parity['int8']['pictures'] > 0
     assert Predictor(small, 'onnxruntime', 'int8').tags == load_bundle(tag_run[0]).tags
 
 
 def test_mistakes_are_told(tag_run, cli_run, faces, mini, tmp_path):
-    from simpsons_fastai.tags import add_head, tag_dls, tag_table
-    from simpsons_fastai.train import train
+    from simpsons_fastai.train.heads import add_head
+    from simpsons_fastai.learn.columns import tag_dls
+    from simpsons_fastai.pictures.columns import tag_table
+    from simpsons_fastai.train.train import train
     table = tag_table(mini)
     for says, f in {
         'answers with one label': lambda: add_head(cli_run[0], faces, 'hairy'),
@@ -143,7 +146,7 @@ def test_mistakes_are_told(tag_run, cli_run, faces, mini, tmp_path):
 
 
 def test_what_is_known_of_the_ten_characters(mnist):
-    from simpsons_fastai.tags import tag_table
+    from simpsons_fastai.pictures.columns import tag_table
     table = tag_table(mnist)
     assert list(table) == ['path', 'split', 'age', 'gender', 'family', 'hair', 'glasses'] and table.notna().all(axis=None)
     of = lambda name: table[table.path.str.contains(name)].drop(columns=['path', 'split']).drop_duplicates().values.tolist()
