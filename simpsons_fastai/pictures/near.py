@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['perceptual_hash', 'Fingerprint', 'fingerprint', 'near_pairs', 'fingerprints', 'near_groups']
 
-# %% ../../nbs/pictures/07_near.ipynb #07909e68
+# %% ../../nbs/pictures/07_near.ipynb #76e65523
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +15,7 @@ from PIL import Image
 from ..core import n_threads, track
 from .open import PictureError, open_image
 
-# %% ../../nbs/pictures/07_near.ipynb #31124118
+# %% ../../nbs/pictures/07_near.ipynb #f66b9728
 def perceptual_hash(
     im:Image.Image,
 ) -> np.uint64: # 64 bits
@@ -25,7 +25,7 @@ def perceptual_hash(
     low = dctn(grey)[:8, :8]
     return np.packbits(low > np.median(low)).view(np.uint64)[0]
 
-# %% ../../nbs/pictures/07_near.ipynb #a3010660
+# %% ../../nbs/pictures/07_near.ipynb #6e92fe48
 class Fingerprint(NamedTuple):
     "What tells a picture from others."
     digest:str # SHA-256 of the pixels
@@ -43,7 +43,7 @@ def fingerprint(
     thumb = np.asarray(im.resize((8, 8), Image.Resampling.BOX), np.int16).ravel()
     return Fingerprint(digest, perceptual_hash(im), thumb, im.width*im.height)
 
-# %% ../../nbs/pictures/07_near.ipynb #b06b8dc1
+# %% ../../nbs/pictures/07_near.ipynb #3f8815c9
 def _alike(thumbs:np.ndarray, i:np.ndarray, j:np.ndarray) -> np.ndarray:
     "The mean absolute difference of pairs of thumbnails, grey levels."
     starts = range(0, len(i), 4096)
@@ -61,13 +61,15 @@ def near_pairs(
     res = []
     for start in range(0, len(bits), block):
         differing = np.bitwise_count(bits[start:start + block, None] ^ bits[None, start:])
-        i,j = np.argwhere(np.triu(differing <= distance, 1)).T + start
+        i,j = np.nonzero(differing <= distance)
+        below = i < j
+        i,j = i[below] + start,j[below] + start
         gaps = _alike(thumbs, i, j)
         ok = gaps <= tolerance
         res += zip(i[ok].tolist(), j[ok].tolist(), gaps[ok].tolist())
     return res
 
-# %% ../../nbs/pictures/07_near.ipynb #e4948082
+# %% ../../nbs/pictures/07_near.ipynb #0e68991f
 def fingerprints(
     paths, # of pictures
 ) -> list: # a `Fingerprint` a picture, None for a broken one
