@@ -177,7 +177,7 @@ def evaluate(
     if out: write_json(out, result)
     print(f"{split}: macro F1 {result['macro_f1']:.4f}, weighted F1 {result['weighted_f1']:.4f}, accuracy {result['accuracy']:.4f} on {result['n']} pictures")
     if not facts.tags: return _say_classes(result['per_class'])
-    for column,o in result['per_tag'].items():
+    for column,o in result['per_column'].items():
         print(f"{column}: macro F1 {o['macro_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
         _say_classes(o['per_class'])
 

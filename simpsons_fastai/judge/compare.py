@@ -109,7 +109,7 @@ def interval(
 def _answers(run:Run) -> pd.DataFrame|None:
     "The run's answers to the test pictures, if it keeps them and they are one label each."
     if not run.target.is_single or not (run.path/'answers.csv').is_file(): return None
-    res = _pictures(run.answers, 'test')
+    res = _pictures(run.answers_table, 'test')
     if set(zip(res.path, res.label)) != _truth(run, 'test'):
         raise SimpsonsError(f'{run.path}/answers.csv does not answer the test pictures of table.csv: make it again, or remove it')
     return res

@@ -48,7 +48,7 @@ def _scores(report:dict) -> list:
     keys = dict(macro_f1='macro F1', accuracy='accuracy', weighted_f1='weighted F1', n='pictures', images_per_second='pictures a second')
     rows = [[_SPLIT_NAMES.get(s, s), *(o.get(k) for k in keys)] for s,o in report['splits'].items()]
     res = [html_table('Scores', ['split', *keys.values()], rows)]
-    if tags := report.get('per_tag'): res.append(html_table(f"Columns, on {_SPLIT_NAMES[report['split']]}", ['column', 'macro F1', 'accuracy', 'pictures'],
+    if len(tags := report.get('per_column') or report.get('per_tag') or {}) > 1: res.append(html_table(f"Columns, on {_SPLIT_NAMES[report['split']]}", ['column', 'macro F1', 'accuracy', 'pictures'],
                                                             [[c, o['macro_f1'], o['accuracy'], o['n']] for c,o in tags.items()]))
     t = report.get('training', {})
     if t: res.append(P(f"Trained for {t.get('epochs', '?')} epochs in {as_text(float(t.get('seconds', np.nan)))} s, "
@@ -257,7 +257,7 @@ figure img{min-width:3.5rem;max-width:100%;height:auto}.cam img{min-width:0;widt
 
 def _sections(run:Run) -> list:
     "The sections of a run's page."
-    report,config,answers,pictures = run.report,run.config,run.answers,_Pictures()
+    report,config,answers,pictures = run.report,run.config,run.answers_table,_Pictures()
     shown,tags = answers[answers.split == report['split']],None if run.target.is_single else {o.name: list(o.values) for o in run.target}
     res = [_section('Scores', *_scores(report)), _section('Learning curves', *_curves(run)),
            _section(f"Confusion on {_SPLIT_NAMES[report['split']]}", *_confusions(shown, run.target)), _section('Classes', *_per_class(report))]
