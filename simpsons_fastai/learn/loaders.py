@@ -7,7 +7,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/loaders.html.md"""
 # %% auto #0
 __all__ = ['SAMPLERS', 'backbone_preprocess', 'PictureDL', 'Picture', 'OpenPicture', 'simpsons_block', 'preprocess_of',
            'use_preprocess', 'balanced', 'picture_dls', 'readable', 'simpsons_dls', 'table_dl', 'target_in',
-           'data_summary', 'data_table', 'fingerprint', 'data_difference']
+           'data_summary']
 
 # %% ../../nbs/learn/04_loaders.ipynb #6bfd4f75
 import difflib, os, re
@@ -203,42 +203,3 @@ def data_summary(dls) -> dict:
     counts = dls.table.fillna({'label': '(none)'}).groupby(['split', 'label']).size()
     return dict(classes=len(dls.vocab), pictures={s: int(n) for s,n in counts.groupby('split').sum().items()}, left_out=len(dls.broken),
                 per_class={s: {l: int(n) for (_,l),n in g.items()} for s,g in counts.groupby('split')})
-
-# %% ../../nbs/learn/04_loaders.ipynb #cac108b3
-def _size(path) -> int:
-    try: return os.stat(path).st_size
-    except OSError: return -1
-
-def _item_rows(dls) -> list:
-    name = lambda o: (str(o[0]), ' '.join(map(str, o[1:]))) if isinstance(o, tuple) else (str(o), '')
-    return [(*name(o), split) for split,dl in zip(('train', 'valid', *map(str, range(2, len(dls.loaders)))), dls.loaders) for o in getattr(dl.dataset, 'items', [])]
-
-def data_table(
-    dls, # from `simpsons_dls`, or any of fastai's
-) -> pd.DataFrame: # path, label, split, bytes (-1: absent)
-    "The pictures of a training and their sizes."
-    table = vars(dls).get('table')
-    if table is None: data = pd.DataFrame(_item_rows(dls), columns=['path', 'label', 'split'])
-    else:
-        label = table.label if 'label' in table else table.drop(columns=['path', 'split']).fillna('').astype(str).agg(' '.join, axis=1)
-        data = pd.DataFrame(dict(path=table.path, label=label, split=table.split)).astype(object).where(lambda t: t.notna(), '').astype(str)
-    return data.assign(bytes=[_size(o) for o in data.path])
-
-def fingerprint(
-    data:pd.DataFrame, # from `data_table`
-) -> str: # 64 hexadecimal digits
-    "One number for the data: paths, labels, splits and sizes."
-    return hashlib.sha256(data.to_csv(index=False).encode()).hexdigest()
-
-def data_difference(
-    old:pd.DataFrame, # from `data_table`
-    new:pd.DataFrame, # the same, later
-) -> str:
-    "What changed between two tables of data, with an example; empty where nothing did."
-    both = old.merge(new, 'outer', on='path', suffixes=('_old', '_new'), indicator=True)
-    say = lambda rows, what: f'{len(rows)} picture{"s"*(len(rows) > 1)} {what}, as {rows.path.iloc[0]}' if len(rows) else ''
-    here = both[both._merge == 'both']
-    found = [say(both[both._merge == 'left_only'], 'left the table'), say(both[both._merge == 'right_only'], 'came to the table'),
-             say(here[(here.bytes_new < 0) & (here.bytes_old >= 0)], 'vanished'), say(here[(here.bytes_old != here.bytes_new) & (here.bytes_new >= 0)], 'changed in size'),
-             say(here[here.label_old != here.label_new], 'changed the label'), say(here[here.split_old != here.split_new], 'changed the split')]
-    return '; '.join(filter(None, found)) or ('' if fingerprint(old) == fingerprint(new) else 'the pictures stand in another order')

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
 from fastai.vision.all import set_seed
-from ..core import SimpsonsError, n_threads, track, write_whole
+from ..core import SimpsonsError, need, n_threads, track, write_whole
 from ..pictures.open import PictureError, jpeg_uri, open_image, scaled
 from ..pictures.table import as_table, usable
-from ..pictures.near import _need, fingerprint, near_pairs
+from ..pictures.near import fingerprint, near_pairs
 from ..learn.learner import tta_preds
 from ..learn.fit import fit_recipe
 from .train import prepare_recipe, recipe_learner
@@ -51,7 +51,6 @@ def _elsewhere(code:np.ndarray, split:pd.Series, pairs:list) -> list:
 
 def _fingerprints(table:pd.DataFrame) -> pd.DataFrame:
     "The readable pictures and their fingerprints, those that stay first."
-    _need('imagehash')
     with ThreadPoolExecutor(n_threads()) as pool: found = list(track(pool.map(fingerprint, table.path), 'pictures compared:', total=len(table)))
     ok = [o is not None for o in found]
     res = table[ok].assign(**dict(zip(('digest', 'bits', 'thumb', 'pixels'), zip(*filter(None, found)))))
@@ -131,8 +130,8 @@ def rank_labels(
     "The pictures, the least likely labels first."
     if method not in METHODS: raise SimpsonsError(f'there is no method {method!r}: use {", ".join(METHODS)}')
     labels,probs = table.label.map({o: i for i,o in enumerate(vocab)}).values,np.asarray(probs, np.float64)
-    quality = _need('cleanlab.rank').get_label_quality_scores(labels, probs, method=method)
-    flagged = _need('cleanlab.filter').find_label_issues(labels, probs, filter_by='low_self_confidence', n_jobs=1)
+    quality = need('cleanlab.rank').get_label_quality_scores(labels, probs, method=method)
+    flagged = need('cleanlab.filter').find_label_issues(labels, probs, filter_by='low_self_confidence', n_jobs=1)
     res = table[['path', 'label']].assign(suggested=[vocab[i] for i in probs.argmax(1)], quality=quality, flagged=flagged)
     return res.sort_values('quality', kind='stable', ignore_index=True)
 
@@ -145,7 +144,7 @@ def find_label_errors(
 ) -> pd.DataFrame: # columns path, label, suggested, quality (0..1), flagged; sorted by quality
     "Rank all labelled pictures by how likely their label is wrong."
     if method not in METHODS: raise SimpsonsError(f'there is no method {method!r}: use {", ".join(METHODS)}')
-    _need('cleanlab')
+    need('cleanlab')
     table = as_table(source)
     table = table[table.label.notna()].reset_index(drop=True)
     if check: table,_ = usable(table)
