@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from ..core import SimpsonsError
 from .table import as_table, cell_text, is_table, one_row_a_file, read_table, split_names
 from .split import set_aside
-from .drawn import TOWNSFOLK, bald, beanie, helmet
+from .drawn_people import TOWNSFOLK, bald, beanie, helmet
 
 # %% ../../nbs/pictures/06_columns.ipynb #4f98f723
 _COLUMNS = 'age gender family hair glasses'.split()
