@@ -20,7 +20,8 @@ from .pictures.drawn import springfield_mini
 from .model.run import Run, list_runs
 from .model.bundle import load_bundle
 from .model.predictor import Predictor
-from .judge.evaluate import evaluate_table, plot_confusion
+from .judge.evaluate import evaluate_table
+from .judge.plots import plot_confusion
 from .judge.calibrate import calibrate_bundle
 from .judge.compare import compare_runs
 from .judge.submit import submit

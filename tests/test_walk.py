@@ -30,7 +30,7 @@ def names(paths, root): return [str(Path(o).relative_to(root)) for o in paths]
 def test_every_door_lists_the_same(town, monkeypatch):
     "Training, a submission, predict and an archive; videos are an archive's alone, and a table has a row a file."
     from simpsons_fastai.pictures import table
-    from simpsons_fastai.pictures.video import scan_sources
+    from simpsons_fastai.pictures.footage import scan_sources
     assert names(pictures_below(town), town) == LISTED
     assert names(named_pictures([town]), town) == LISTED
     (town.parent/'out').mkdir()

@@ -20,6 +20,7 @@ from ..core import SimpsonsError, track
 from ..pictures.open import PictureError
 from ..model.bundle import Bundle, restate_bundle
 from ..model.predictor import Predictor
+from ..model.answers import ask
 from .evaluate import labelled
 from dataclasses import replace
 from ..target import Target, softmax
@@ -93,13 +94,7 @@ def view_logits(
     errors:str='raise', # or 'give': a broken picture has nan
 ) -> np.ndarray: # float32 (n, views, classes)
     "The logits of every view of pictures, before any temperature."
-    pictures,broken,parts = list(pictures),[],[np.empty((0, len(predictor.vocab)), np.float32)]
-    for batch,logits in track(predictor._streamed(pictures, bs, errors == 'give'), 'batches answered:', total=-(-len(pictures)//bs)):
-        broken += [isinstance(o, PictureError) for o in batch]
-        parts.append(logits)
-    res = np.concatenate(parts).reshape(len(pictures), len(predictor.views), len(predictor.vocab))
-    res[np.array(broken, bool)] = np.nan
-    return res
+    return ask(predictor, pictures, bs, errors).logits
 
 # %% ../../nbs/judge/03_calibrate.ipynb #007d3830
 def false_accept_rate(

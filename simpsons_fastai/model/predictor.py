@@ -7,22 +7,21 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/model/predictor.html.md"
 # %% auto #0
 __all__ = ['Predictor']
 
-# %% ../../nbs/model/04_predictor.ipynb #e7328dc9
+# %% ../../nbs/model/04_predictor.ipynb #16e55a1e
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
-from importlib.util import find_spec
+from dataclasses import asdict
 from itertools import islice
-from typing import NamedTuple
 import numpy as np
+from fastcore.basics import patch
 from ..core import SimpsonsError, n_threads
 from ..pictures.open import PictureError
 from ..pictures.preprocess import views
 from .bundle import Bundle, load_bundle
 from .runtimes import choose_runtime, runtime_class
-from ..target import Prediction, Target, answer_row, answers, refuses, top
+from ..target import Target, answer_row, answers, refuses, top
 
-# %% ../../nbs/model/04_predictor.ipynb #6f7ec250
+# %% ../../nbs/model/04_predictor.ipynb #431bf83f
 class Predictor:
     "Names what is in a picture."
     def __init__(self,
@@ -33,91 +32,131 @@ class Predictor:
         n_workers:int=None, # threads that decode, and threads of a CPU runtime; one a core unless told
         tta:str=None, # views of a picture that are averaged, a name in `TTA`; the bundle's unless told
     ):
-        if precision not in ('auto', 'float32', 'int8'): raise SimpsonsError(f"there is no precision {precision!r}: use 'auto', 'float32' or 'int8'")
+        if precision not in ('auto', 'float32', 'int8'):
+            raise SimpsonsError(f"there is no precision {precision!r}: use 'auto', 'float32' or 'int8'")
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-        self.runtime,self.device,self.n_workers = choose_runtime(runtime, device),device,n_workers or n_threads()
-        self.views = views(self.bundle.preprocess.size, tta or self.bundle.tta)
+        self.runtime = choose_runtime(runtime, device)
+        self.device = device
+        self.n_workers = n_workers or n_threads()
+        self.tta = tta or self.bundle.tta
+        self.views = views(self.bundle.preprocess.size, self.tta)
         self.network = runtime_class(self.runtime)(self.bundle, precision, device, self.n_workers)
         self.pool = ThreadPoolExecutor(1) if self.n_workers > 1 else None
 
-    def __repr__(self): return f'Predictor({self.bundle.arch}, {len(self.vocab)} classes, {self.runtime}, {self.precision})'
+    def __repr__(self) -> str:
+        return f'Predictor({self.bundle.arch}, {len(self.vocab)} classes, {self.runtime}, {self.precision})'
+
     @property
-    def target(self) -> Target: return self.bundle.target
+    def target(self) -> Target: return self.bundle.target # what it answers
+    @property
+    def vocab(self) -> tuple: return self.bundle.vocab # a name an output
+    @property
+    def precision(self) -> str: return self.network.precision # the numbers that the network is run in
     @property
     def tags(self) -> dict|None: return self.bundle.tags # for the way over to columns
-    @property
-    def vocab(self) -> tuple: return self.bundle.vocab
-    @property
-    def precision(self) -> str: return self.network.precision
 
-    def _seen(self, pixels:np.ndarray) -> np.ndarray:
-        "The views of each picture of a batch, one after the other."
-        if len(self.views) == 1: return pixels
-        return np.stack([pixels[:, rows][:, :, columns] for rows,columns in self.views], 1).reshape(-1, *pixels.shape[1:])
+# %% ../../nbs/model/04_predictor.ipynb #79477222
+@patch
+def _seen(self:Predictor, pixels:np.ndarray) -> np.ndarray:
+    "The views of each picture of a batch, one after the other."
+    if len(self.views) == 1: return pixels
+    seen = [pixels[:, rows][:, :, columns] for rows,columns in self.views]
+    return np.stack(seen, 1).reshape(-1, *pixels.shape[1:])
 
-    def _answers(self, logits:np.ndarray) -> list:
-        "What the logits of every view, one after the other, say of each picture."
-        return answers(self.target, logits.reshape(-1, len(self.views), logits.shape[1]))
+@patch
+def _by_view(self:Predictor, logits:np.ndarray) -> np.ndarray: # (n, views, outputs)
+    "Logits of views that lie one after the other."
+    return logits.reshape(-1, len(self.views), logits.shape[1])
 
-    def answer(self,
-        pixels:np.ndarray, # uint8 (n, size, size, 3), pictures squeezed by the bundle's `preprocess`
-        lane=None, # one of `network.lanes`; the network itself unless told
-    ) -> list: # a `Prediction` a picture
-        "Name what is in squeezed pictures."
-        return self._answers((lane or self.network)(self._seen(pixels)))
+@patch
+def answer(self:Predictor,
+    pixels:np.ndarray, # uint8 (n, size, size, 3), pictures squeezed by the bundle's `preprocess`
+    lane=None, # one of `network.lanes`; the network itself unless told
+) -> list: # an answer a picture, see `answers`
+    "Name what is in squeezed pictures."
+    network = lane or self.network
+    return answers(self.target, self._by_view(network(self._seen(pixels))))
 
-    def predict(self,
-        image, # path, bytes, file object, Pillow image, or array (H, W, 3)
-    ) -> Prediction: # `TagPredictions` of a tag model
-        "Name what is in one picture."
-        return self.answer(self.bundle.preprocess.pixels(image, self.pool)[None])[0]
+@patch
+def predict(self:Predictor,
+    image, # path, bytes, file object, Pillow image, or array (H, W, 3)
+): # a `Prediction` or `SetPrediction`; of several columns `Predictions`
+    "Name what is in one picture."
+    return self.answer(self.bundle.preprocess.pixels(image, self.pool)[None])[0]
 
-    def top(self, answer, k:int=5) -> dict:
-        "The `k` likeliest labels of an answer and their probabilities, the likeliest first; of several columns the answer of each."
-        return top(self.target, answer, k)
+# %% ../../nbs/model/04_predictor.ipynb #fe8701f1
+@patch
+def top(self:Predictor,
+    answer, # of this predictor
+    k:int=5, # values
+) -> dict: # name to probability
+    "The likeliest values, the likeliest first; of several columns the answer of each."
+    return top(self.target, answer, k)
 
-    def refuses(self,
-        answer, # of this predictor
-    ) -> bool: # of several columns: are all refused?
-        "Is the answer less sure than the bundle's rejection threshold?"
-        return refuses(self.target, answer)
+@patch
+def refuses(self:Predictor,
+    answer, # of this predictor
+) -> bool: # of several columns: are all refused?
+    "Is the answer less sure than the bundle's threshold?"
+    return refuses(self.target, answer)
 
-    def row(self,
-        answer, # of this predictor, or a `PictureError`
-        k:int=5, # labels in `top`
-    ) -> dict: # label, confidence, refused and top; of several columns these under `tags`; error of a picture that cannot be used
-        "An answer as JSON holds it."
-        return dict(error=answer.reason) if isinstance(answer, PictureError) else answer_row(self.target, answer, k)
+@patch
+def row(self:Predictor,
+    answer, # of this predictor, or a `PictureError`
+    k:int=5, # values in `top`
+) -> dict: # see `answer_row`; `error` of a picture that cannot be used
+    "An answer as JSON holds it."
+    return dict(error=answer.reason) if isinstance(answer, PictureError) else answer_row(self.target, answer, k)
 
-    def _decoded(self, images, bs:int, give:bool):
-        "Lists of `bs` pixel arrays, decoded two batches ahead; a `PictureError` for a broken picture if `give`."
-        def pixels(o):
-            try: return self.bundle.preprocess.pixels(o)
-            except PictureError as e:
-                if give: return e
-                raise
-        with ThreadPoolExecutor(self.n_workers) as pool:
-            submit = lambda: [pool.submit(pixels, o) for o in islice(images, bs)]
-            batches = deque([submit(), submit()])
-            while batch := batches.popleft():
-                batches.append(submit())
-                yield [o.result() for o in batch]
+# %% ../../nbs/model/04_predictor.ipynb #b75cce7b
+def _pixels(preprocess, image, errors:str):
+    "A picture, squeezed; its `PictureError` where that is to be given."
+    try: return preprocess.pixels(image)
+    except PictureError as e:
+        if errors == 'give': return e
+        raise
 
-    def _streamed(self, images, bs:int, give:bool): # yields (what `_decoded` gives, float32 logits of every view)
-        "Batches of pictures and their logits; those of a broken picture are a blank one's."
-        size,waiting = self.bundle.preprocess.size,deque()
-        blank = np.zeros((size, size, 3), np.uint8)
-        def batches():
-            for batch in self._decoded(iter(images), bs, give):
-                waiting.append(batch)
-                yield self._seen(np.stack([blank if isinstance(o, PictureError) else o for o in batch]))
-        for logits in self.network.stream(batches()): yield waiting.popleft(),logits
+@patch
+def _decoded(self:Predictor, images, bs:int, errors:str): # yields lists of what `_pixels` gives
+    "Batches of pictures, decoded two batches ahead."
+    with ThreadPoolExecutor(self.n_workers) as pool:
+        def submit(): return [pool.submit(_pixels, self.bundle.preprocess, o, errors) for o in islice(images, bs)]
+        batches = deque([submit(), submit()])
+        while batch := batches.popleft():
+            batches.append(submit())
+            yield [o.result() for o in batch]
 
-    def predict_many(self,
-        images, # an iterable of what `predict` takes
-        bs:int=16, # pictures a batch
-        errors:str='raise', # or 'give': yield the `PictureError` of a broken picture in its place
-    ): # yields a `Prediction` a picture, in order
-        "Name what is in many pictures."
-        for batch,logits in self._streamed(images, bs, errors == 'give'):
-            for o,answer in zip(batch, self._answers(logits)): yield o if isinstance(o, PictureError) else answer
+# %% ../../nbs/model/04_predictor.ipynb #596edea6
+@patch
+def logits(self:Predictor,
+    images, # an iterable of what `predict` takes
+    bs:int=16, # pictures a batch
+    errors:str='raise', # or 'give' the `PictureError` of a broken picture
+): # yields (`PictureError` or None a picture, float32 logits (n, views, outputs)) a batch
+    "What the network says of many pictures; of a broken one nothing that means anything."
+    size = self.bundle.preprocess.size
+    blank = np.zeros((size, size, 3), np.uint8)
+    waiting = deque()
+    def batches():
+        for batch in self._decoded(iter(images), bs, errors):
+            waiting.append([o if isinstance(o, PictureError) else None for o in batch])
+            yield self._seen(np.stack([blank if isinstance(o, PictureError) else o for o in batch]))
+    for logits in self.network.stream(batches()): yield waiting.popleft(), self._by_view(logits)
+
+@patch
+def predict_many(self:Predictor,
+    images, # an iterable of what `predict` takes
+    bs:int=16, # pictures a batch
+    errors:str='raise', # or 'give': yield the `PictureError` of a broken picture in its place
+): # yields an answer a picture, in order
+    "Name what is in many pictures."
+    for broken,logits in self.logits(images, bs, errors):
+        for error,answer in zip(broken, answers(self.target, logits)): yield error or answer
+
+# %% ../../nbs/model/04_predictor.ipynb #eaffc19d
+@patch(as_prop=True)
+def asked(self:Predictor) -> dict: # as JSON holds it
+    "The network, by its checksum, and how it is asked."
+    weights = self.bundle.sums['model.int8.onnx' if self.precision == 'int8' else 'model.safetensors']
+    pre = {k: list(v) if isinstance(v, tuple) else v for k,v in asdict(self.bundle.preprocess).items()}
+    return dict(weights=weights, tta=self.tta, runtime=self.runtime, precision=self.precision, preprocess=pre)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import simpsons_fastai
 from ..core import SimpsonsError, is_locked, read_json
+from .answers import Answers
 from ..target import Target, columns_of_old
 
 # %% ../../nbs/model/01_run.ipynb #ea955ec8
@@ -31,7 +32,7 @@ class Run:
     def metrics(self) -> dict:
         "The report's scores by split, without the classes; nothing where there is no report yet."
         if not (self.path/'report.json').is_file(): return {}
-        return {s: {k: v for k,v in o.items() if k not in ('per_class', 'per_tag')} for s,o in self.report['splits'].items()}
+        return {s: {k: v for k,v in o.items() if k not in ('per_class', 'per_column', 'per_tag')} for s,o in self.report['splits'].items()}
     @property
     def target(self) -> Target:
         "What it was trained to answer; runs of 0.4.0 say it by `vocab` and `tags`."
@@ -42,8 +43,12 @@ class Run:
         "Its pictures: path, label (or a column a tag) and split."
         return pd.read_csv(self.path/'table.csv', dtype=str, keep_default_na=False, na_values=[''])
     @property
-    def answers(self) -> pd.DataFrame:
-        "The predictor's answers to its pictures of validation and test; every label is text."
+    def answers(self) -> Answers:
+        "What its network said of the pictures of validation and test."
+        return Answers.load(self.path/'answers.npz')
+    @property
+    def answers_table(self) -> pd.DataFrame:
+        "The answers to its pictures of validation and test, for people; every label is text."
         file = self.path/'answers.csv'
         if not file.is_file(): raise SimpsonsError(f'{self.path} has no answers.csv: train it again with this version')
         res = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[''])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np, pandas as pd
 from ..core import SimpsonsError, share
 from ..target import Target
-from .drawn import TOWNSFOLK, bald, beanie, helmet
+from .drawn_people import TOWNSFOLK, bald, beanie, helmet
 
 # %% ../../nbs/pictures/04_columns.ipynb #8ffcad80
 _COLUMNS = 'age gender family hair glasses'.split()

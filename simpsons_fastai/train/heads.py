@@ -88,7 +88,7 @@ def _scored(new:Bundle, old:Bundle, table:pd.DataFrame, column:str) -> Bundle:
     "The new bundle with the old metrics, and the new column's under `added`."
     predictor = Predictor(new)
     rows = {s: table[(table.split == s) & table[column].notna()] for s in ('valid', 'test')}
-    scores = {s: evaluate_table(predictor, o).scores['per_tag'][column] for s,o in rows.items() if len(o)}
+    scores = {s: evaluate_table(predictor, o).scores['per_column'][column] for s,o in rows.items() if len(o)}
     added = old.metrics.get('added', {}) | {column: {s: {k: v for k,v in o.items() if k != 'per_class'} for s,o in scores.items()}}
     return restate_bundle(new, metrics=old.metrics | dict(added=added), parity=parity_of(predictor, table))
 

@@ -17,7 +17,8 @@ from ..model.run import Run, forget, free_path, is_finished, new_run
 from ..model.bundle import restate_bundle
 from ..model.predictor import Predictor
 from ..model.ensemble import choose
-from ..judge.evaluate import evaluate_table, labelled, plot_confusion, plot_top_losses
+from ..judge.evaluate import evaluate_table, labelled
+from ..judge.plots import plot_confusion, plot_top_losses
 from ..judge.parity import parity_of
 from ..learn.loaders import simpsons_dls
 from ..learn.speed import Compile, ProgressiveResize, present_device
