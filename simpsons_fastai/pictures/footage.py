@@ -11,7 +11,7 @@ __all__ = ['common_root', 'scan_sources']
 import csv, os
 from pathlib import Path
 from ..core import SimpsonsError
-from .walk import media
+from .walk import media_below
 
 # %% ../../nbs/pictures/12_footage.ipynb #c9e8d7de
 _LISTS = '.txt', '.csv'
@@ -37,7 +37,7 @@ def _listed(file:Path): # yields paths
 def _paths(sources:list, seen:set): # yields paths
     "All files of the sources, in order."
     for o in sources:
-        if o.is_dir(): yield from media(str(o), Path(os.path.realpath(o)), seen)
+        if o.is_dir(): yield from media_below(o, seen)
         elif o.suffix.lower() in _LISTS: yield from _listed(o)
         else: yield str(o)
 
