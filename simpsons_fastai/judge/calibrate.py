@@ -8,7 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/calibrate.html.md"
 __all__ = ['at_temperature', 'mean_loss', 'best_temperature', 'find_threshold', 'best_f1_threshold', 'of_strangers',
            'calibrate_column', 'calibrate_bundle', 'answers_at', 'cross_entropy', 'fit_temperature', 'view_logits']
 
-# %% ../../nbs/judge/03_calibrate.ipynb #006ede02
+# %% ../../nbs/judge/03_calibrate.ipynb #e7e03c8d
 from dataclasses import replace
 from functools import singledispatch
 import numpy as np, pandas as pd
@@ -22,7 +22,7 @@ from ..model.predictor import Predictor
 from ..model.run import Run
 from ..target import AnyOf, Column, Target, encode, macro_f1, probabilities, scorable, split
 
-# %% ../../nbs/judge/03_calibrate.ipynb #83cede3f
+# %% ../../nbs/judge/03_calibrate.ipynb #9320fe46
 def at_temperature(
     column:Column,
     logits:np.ndarray, # (n, views, values)
@@ -50,7 +50,7 @@ def best_temperature(
     found = minimize_scalar(lambda t: mean_loss(column, logits, targets, np.exp(t)), bounds=np.log([.05, 20]), method='bounded')
     return float(np.exp(found.x))
 
-# %% ../../nbs/judge/03_calibrate.ipynb #e95ee552
+# %% ../../nbs/judge/03_calibrate.ipynb #dd539635
 @singledispatch
 def find_threshold(
     column:Column, # by its kind, with its temperature
@@ -61,7 +61,7 @@ def find_threshold(
     "The threshold below which an answer is refused."
     return fit_threshold(said.confidence[said.known], None if strangers is None else column.confidence(strangers), rate)
 
-# %% ../../nbs/judge/03_calibrate.ipynb #48d35aae
+# %% ../../nbs/judge/03_calibrate.ipynb #50349740
 def best_f1_threshold(
     probs:np.ndarray, # of a value (n,)
     there:np.ndarray, # whether it is there (n,)
@@ -81,7 +81,7 @@ def _(column:AnyOf, said:ColumnAnswers, strangers:np.ndarray=None, rate:float=.0
     truth = column.indicator(said.targets[said.known])
     return tuple(best_f1_threshold(*o) for o in zip(said.probs[said.known].T, truth.T))
 
-# %% ../../nbs/judge/03_calibrate.ipynb #36daa843
+# %% ../../nbs/judge/03_calibrate.ipynb #f79373e1
 @singledispatch
 def of_strangers(
     column:Column, # by its kind, calibrated
@@ -97,7 +97,11 @@ def _(column:AnyOf, probs:np.ndarray, held:np.ndarray, said:ColumnAnswers) -> di
     named = column.decide(probs).any(1)
     return dict(fitted_n=int((~held).sum()), fitted_accepted=float(named[~held].mean()), n=int(held.sum()), accepted=float(named[held].mean()))
 
-# %% ../../nbs/judge/03_calibrate.ipynb #7f44d2df
+# %% ../../nbs/judge/03_calibrate.ipynb #3de6831b
+def _served(column:Column, logits:np.ndarray) -> np.ndarray: # (n, values)
+    "The probabilities as a predictor gives them, to the last digit."
+    return probabilities(Target((column,)), logits)[0]
+
 def _measured(old:Column, new:Column, logits:np.ndarray, targets:np.ndarray) -> dict:
     "Numbers of a column's answers to a split, before and after."
     res = {}
@@ -106,14 +110,11 @@ def _measured(old:Column, new:Column, logits:np.ndarray, targets:np.ndarray) -> 
         res |= {f'ece_{when}': expected_calibration_error(*column.judged(probs, targets)),
                 f'loss_{when}': mean_loss(column, logits, targets, column.temperature),
                 f'macro_f1_{when}': macro_f1(column, probs, targets)}
-    known = column.is_known(targets)
-    return dict(n=int(known.sum())) | res | dict(refused=float(np.mean([new.refuses(new.answer(o)) for o in probs[known]])))
+    known = new.is_known(targets)
+    refused = [new.refuses(new.answer(o)) for o in _served(new, logits[known])]
+    return dict(n=int(known.sum())) | res | dict(refused=float(np.mean(refused)))
 
-def _served(column:Column, logits:np.ndarray) -> np.ndarray: # (n, values)
-    "The probabilities as a predictor gives them, to the last digit."
-    return probabilities(Target((column,)), logits)[0]
-
-# %% ../../nbs/judge/03_calibrate.ipynb #8c024b84
+# %% ../../nbs/judge/03_calibrate.ipynb #a504f615
 def calibrate_column(
     column:Column,
     parts:dict, # logits (n, views, values) and targets by split; 'valid' finds, 'test' measures
@@ -132,7 +133,7 @@ def calibrate_column(
     if odd is not None: about['strangers'] = of_strangers(new, odd, strangers[1], known[list(known)[-1]])
     return new, about
 
-# %% ../../nbs/judge/03_calibrate.ipynb #3197508c
+# %% ../../nbs/judge/03_calibrate.ipynb #b7b89e80
 def _logits(predictor:Predictor, paths) -> Answers:
     "What the network says of pictures; what a run beside the bundle keeps is not asked again."
     return kept_answers(Run(predictor.bundle.path.parent), predictor, paths, errors='raise')
@@ -157,7 +158,7 @@ def _strangers_of(predictor:Predictor, strangers:pd.DataFrame|None) -> dict: # b
     held = held_out(strangers)
     return {c.name: (z, held) for c,z in zip(predictor.target, split(predictor.target, said.logits))}
 
-# %% ../../nbs/judge/03_calibrate.ipynb #a1be626e
+# %% ../../nbs/judge/03_calibrate.ipynb #1054b58d
 def calibrate_bundle(
     bundle, # a bundle's folder, a run's folder, or a `Bundle`; it is written again
     table:pd.DataFrame, # path, split and the columns: validation pictures to fit on, test pictures to measure on, if any
@@ -180,7 +181,7 @@ def calibrate_bundle(
     metrics = predictor.bundle.metrics | dict(calibration={k: o for k,(_,o) in found.items()})
     return restate_bundle(predictor.bundle, target=target, metrics=metrics)
 
-# %% ../../nbs/judge/03_calibrate.ipynb #48b17c39
+# %% ../../nbs/judge/03_calibrate.ipynb #19545bd2
 # for the way over to columns
 from ..target import OneOf
 

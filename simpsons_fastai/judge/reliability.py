@@ -7,11 +7,11 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/reliability.html.m
 # %% auto #0
 __all__ = ['reliability', 'expected_calibration_error', 'plot_reliability']
 
-# %% ../../nbs/judge/03_reliability.ipynb #0a67e4fb
+# %% ../../nbs/judge/03_reliability.ipynb #14b9f5fd
 import numpy as np, pandas as pd
 from matplotlib.figure import Figure
 
-# %% ../../nbs/judge/03_reliability.ipynb #34777b13
+# %% ../../nbs/judge/03_reliability.ipynb #a6cffaf2
 def reliability(
     confidence, # of the answers (n,)
     right, # whether each is right (n,)
@@ -36,7 +36,7 @@ def expected_calibration_error(
     o = reliability(confidence, right, bins)
     return float((o.n*(o.accuracy - o.confidence).abs()).sum()/o.n.sum())
 
-# %% ../../nbs/judge/03_reliability.ipynb #f2fc00e0
+# %% ../../nbs/judge/03_reliability.ipynb #ad029587
 def plot_reliability(
     tables:dict, # by name, what `reliability` gives
 ) -> Figure:

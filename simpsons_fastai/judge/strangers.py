@@ -8,11 +8,11 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/strangers.html.md"
 __all__ = ['false_accept_rate', 'false_refusal_rate', 'auroc', 'check_rate', 'fit_threshold', 'open_set_table', 'held_out',
            'measured_strangers']
 
-# %% ../../nbs/judge/03_strangers.ipynb #b3fe51ce
+# %% ../../nbs/judge/03_strangers.ipynb #8ba5aced
 import numpy as np, pandas as pd
 from ..core import SimpsonsError
 
-# %% ../../nbs/judge/03_strangers.ipynb #384dd0da
+# %% ../../nbs/judge/03_strangers.ipynb #52ee8737
 def false_accept_rate(
     stranger_confidence, # of answers to strangers (n,)
     threshold:float,
@@ -35,7 +35,7 @@ def auroc(
     from sklearn.metrics import roc_auc_score
     return float(roc_auc_score([1]*len(known) + [0]*len(strangers), [*known, *strangers]))
 
-# %% ../../nbs/judge/03_strangers.ipynb #4b074c32
+# %% ../../nbs/judge/03_strangers.ipynb #81436ae8
 def check_rate(rate:float):
     "Refuse what is no rate."
     if not 0 <= rate < 1: raise SimpsonsError(f'the rate {rate} is not a share: give one from 0 to below 1')
@@ -52,7 +52,7 @@ def fit_threshold(
     k = int(rate*len(o) + 1e-9)
     return float(o[k]) if stranger_confidence is None else float(min(1, np.nextafter(o[len(o) - 1 - k], 2)))
 
-# %% ../../nbs/judge/03_strangers.ipynb #f13a09d2
+# %% ../../nbs/judge/03_strangers.ipynb #4e6bd519
 def open_set_table(
     table:pd.DataFrame, # path, label, split
     strangers, # labels to keep out of the training
@@ -67,7 +67,7 @@ def open_set_table(
     odd = table.label.isin(strangers)
     return table[~odd].reset_index(drop=True), table[odd].reset_index(drop=True)
 
-# %% ../../nbs/judge/03_strangers.ipynb #a4698a2d
+# %% ../../nbs/judge/03_strangers.ipynb #450ca6b2
 def held_out(
     strangers:pd.DataFrame, # path, and split if there is one
 ) -> np.ndarray: # bool (n,)
