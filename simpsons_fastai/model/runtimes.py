@@ -15,13 +15,15 @@ from pkgutil import resolve_name
 import numpy as np
 from ..core import SimpsonsError
 from .bundle import Bundle
+from .graph import check_network
 
 # %% ../../nbs/model/03_runtimes.ipynb #dd3b4dc2
 def _onnx(bundle:Bundle, precision:str) -> bytes:
     "The bundle's ONNX file for a precision."
     if precision == 'int8' and not bundle.has('model.int8.onnx'):
         raise SimpsonsError(f'{bundle.path} has no int8 network: make one with `simpsons bundle RUN --int8`, or use another precision')
-    return bundle.read('model.int8.onnx' if precision == 'int8' else 'model.onnx')
+    name = 'model.int8.onnx' if precision == 'int8' else 'model.onnx'
+    return check_network(bundle.read(name), bundle.path/name)
 
 class ONNXRuntime:
     "The network run by ONNX Runtime on the CPU."
