@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINI := data/mini
 
-.PHONY: env train test chaos app readme notebooks bench bench-long load hostile demo-model browser check-export check-clean check-readme check-notebooks
+.PHONY: env train check test lint fast chaos app readme notebooks bench bench-long load hostile demo-model browser check-export check-clean check-readme check-notebooks
 env: $(VENV)/.installed
 $(VENV)/.installed: settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'simpsons_fastai needs Python 3.11 or newer: make PYTHON=python3.11'; exit 1; }
@@ -21,7 +21,17 @@ train: env $(MINI)
 app: env
 	$(BIN)/python -m simpsons_fastai.gradio_app
 
-test: env browser check-export check-clean check-readme check-notebooks
+# in minutes: what a change breaks most often
+check: env lint check-export check-clean check-readme fast
+
+lint: env
+	$(BIN)/ruff check .
+
+fast: env
+	$(BIN)/python -m pytest -q tests/test_house.py tests/test_project.py tests/test_target.py tests/test_data.py
+
+# what CI runs
+test: env browser lint check-export check-clean check-readme check-notebooks
 	$(BIN)/python -m pytest
 
 # trainings that are killed and starved in every way we know, and at 100 random moments more
@@ -61,6 +71,7 @@ check-notebooks: env
 # run every notebook and keep its outputs
 notebooks: env
 	PYTHONWARNINGS=ignore $(BIN)/nbdev_test --n-workers 1 --save --timing
+	$(BIN)/python nbs/navigation.py
 	$(BIN)/nbdev_clean
 
 # the short set, under 10 minutes on 2 cores

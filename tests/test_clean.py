@@ -2,7 +2,7 @@
 import csv, shutil
 import numpy as np
 import pytest
-pytest.importorskip('imagehash'); pytest.importorskip('cleanlab')
+pytest.importorskip('cleanlab')
 from PIL import Image
 
 

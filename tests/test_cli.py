@@ -1,5 +1,5 @@
 "The main job from the shell: train, evaluate, predict, and what a user's mistakes are told."
-import json, shutil
+import json, shutil, subprocess, sys
 import pandas as pd
 import pytest
 from conftest import simpsons
@@ -103,3 +103,80 @@ def test_imagenet_weights_out_of_reach_fail_within_seconds(mini, tmp_path, monke
     assert done.returncode == 2 and time.monotonic() - start < 60  # most of it is the import of fastai
     assert "weights='none'" in done.stderr and 'Traceback' not in done.stderr
     assert not (tmp_path/'run').exists()
+
+
+OPTIONS = { # of every command: an argument by its name, an option as it is typed; FIELDS are those of a recipe
+    'add-head': 'run table column --out|-o --epochs --lr --seed',
+    'app': '--model --port',
+    'bundle': 'run --out --int8 --max-loss',
+    'calibrate': 'run --data --strangers --rate',
+    'clean': 'data --out|-o --page --folds --recipe --epochs --arch --size --drop-label-errors --pattern',
+    'compare': 'runs --out|-o',
+    'download': 'dest',
+    'ensemble': 'members --out|-o --which --data --split',
+    'evaluate': 'bundle data --split --pattern --out',
+    'label': 'bundle source --out|-o --fps --scenes --k --bs --shard --runtime --precision --device --num-workers --tta --engine --address',
+    'mini': 'path --n --seed',
+    'predict': 'what --url --bs --runtime --precision --tta',
+    'recipes': '',
+    'report': 'run --out|-o',
+    'runs': 'folder',
+    'serve': 'bundle --host --port --insecure --runtime --precision --device --num-workers --tta',
+    'study': 'data --vary --preset --out|-o --recipe --seeds --budget --prune|--no-prune --quick --seed --pattern --num-workers --device FIELDS',
+    'submit': 'bundle test_dir --out|-o --sample',
+    'summary': 'bundle',
+    'timeline': 'out --window --gap --shortest --sure --nobody',
+    'train': 'data --out --recipe --quick --tune --seed --pattern --num-workers --cache --device --resume --force --minutes --nan --tensorboard FIELDS',
+}
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_the_options_of_every_command_stay(name):
+    "They are read from the functions' sources, so a parameter that is added there shows here."
+    import typer
+    from simpsons_fastai.cli import app
+    from simpsons_fastai.learn.recipes import FIELDS
+    fields = {'--' + o.replace('_', '-') for o in FIELDS}
+    asked = set(OPTIONS[name].split())
+    if 'FIELDS' in asked: asked = asked - {'FIELDS'} | fields
+    command = typer.main.get_command(app).commands[name]
+    there = {'|'.join([*o.opts, *o.secondary_opts]) for o in command.params if o.name != 'ctx'}
+    assert there == asked
+
+
+def test_there_is_no_other_command():
+    import typer
+    from simpsons_fastai.cli import app
+    assert set(typer.main.get_command(app).commands) == set(OPTIONS)
+
+
+@pytest.mark.parametrize('args', ['mini town --seed -1', 'predict demo a.jpg --bs 0', 'label demo town -o out --k 0', 'serve --port 70000',
+                                  'train town --speedy', 'clean town --folds -1'])
+def test_what_no_option_may_be_is_told_with_the_usage(args, tmp_path):
+    done = simpsons(*args.split(), cwd=tmp_path)
+    assert done.returncode == 2 and 'Usage' in done.stderr and 'Traceback' not in done.stderr
+
+
+def loaded(*args):
+    "What of the heavy packages is in memory once a command has run, and what it printed."
+    code = f"""if True:
+        import sys
+        from simpsons_fastai.cli import main
+        sys.argv = ['simpsons', *{[*map(str, args)]!r}]
+        try: main()
+        except SystemExit as e: assert not e.code, e.code
+        print([o for o in ('torch', 'fastai', 'timm') if o in sys.modules])"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said, there = done.stdout.rsplit('\n', 2)[:2]
+    return there, said
+
+
+def test_what_reads_tables_loads_no_torch(cli_run, mini, tmp_path):
+    "Nor what is built on it."
+    run, _ = cli_run
+    other = shutil.copytree(run, tmp_path/'runs/other')
+    (known := tmp_path/'known/test/bart_simpson').mkdir(parents=True)
+    for o in sorted((mini/'test').rglob('*.jpg'))[:3]: shutil.copy(o, known)
+    for args, says in ((('runs', tmp_path/'runs'), 'finished'), (('evaluate', 'demo', tmp_path/'known'), 'on 3 pictures'), (('compare', run, other), 'deploy')):
+        there, said = loaded(*args)
+        assert there == '[]' and says in said, (args, there, said)

@@ -37,10 +37,10 @@ def test_tags_leave_a_complete_run(tag_run):
                  'bundle/config.json', 'bundle/model.onnx', 'bundle/SHA256SUMS'): assert (out/name).stat().st_size > 0, name
     config, report, table = json.loads((out/'config.json').read_text()), json.loads((out/'report.json').read_text()), pd.read_csv(out/'table.csv')
     assert list(config['tags']) == COLUMNS and list(config['data']['per_tag']) == COLUMNS
-    assert set(report['splits']) == {'valid', 'test'} and set(report['per_tag']) == set(COLUMNS)
+    assert set(report['splits']) == {'valid', 'test'} and set(report['per_column']) == set(COLUMNS)
     assert abs(table[COLUMNS].isna().mean().mean() - .2) < .01
-    for column, o in report['per_tag'].items(): assert o['n'] == table[column][table.split == 'test'].notna().sum()
-    assert report['macro_f1'] == pytest.approx(np.mean([o['macro_f1'] for o in report['per_tag'].values()]))
+    for column, o in report['per_column'].items(): assert o['n'] == table[column][table.split == 'test'].notna().sum()
+    assert report['macro_f1'] == pytest.approx(np.mean([o['macro_f1'] for o in report['per_column'].values()]))
     assert {*COLUMNS, 'f1_score'} <= set(pd.read_csv(out/'history.csv'))
     assert f"macro F1 {report['macro_f1']:.4f}" in done.stdout
 
@@ -50,8 +50,8 @@ def test_evaluate_gives_the_report_again_column_by_column(tag_run, tmp_path):
     done = simpsons('evaluate', out, out/'table.csv', '--out', tmp_path/'scores.json')
     assert done.returncode == 0, done.stderr
     report, again = json.loads((out/'report.json').read_text()), json.loads((tmp_path/'scores.json').read_text())
-    assert again['split'] == 'test' and again['per_tag'] == report['per_tag']
-    for column in COLUMNS: assert f"{column}: macro F1 {report['per_tag'][column]['macro_f1']:.4f}" in done.stdout
+    assert again['split'] == 'test' and again['per_column'] == report['per_column']
+    for column in COLUMNS: assert f"{column}: macro F1 {report['per_column'][column]['macro_f1']:.4f}" in done.stdout
 
 
 def test_predict_prints_a_value_a_column(tag_run, mini):
