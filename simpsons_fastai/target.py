@@ -6,7 +6,8 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/target.html.md"""
 
 # %% auto #0
 __all__ = ['KINDS', 'column_of', 'Target', 'split', 'probabilities', 'answers', 'by_column', 'refuses', 'top', 'answer_row',
-           'target_of', 'scorable', 'encode', 'f1_scores', 'macro_f1', 'mean_f1', 'one_label', 'columns_of_old']
+           'facts', 'target_of', 'scorable', 'encode', 'f1_scores', 'macro_f1', 'mean_f1', 'one_label',
+           'columns_of_old']
 
 # %% ../nbs/02_target.ipynb #529e8765
 from collections.abc import Sequence
@@ -118,6 +119,16 @@ def answer_row(
     if not target.is_single: return dict(tags=rows)
     sure = [dict(label=o, confidence=round(p, 6)) for o,p in top(target, answer, k).items()]
     return rows[target.names[0]] | dict(top=sure)
+
+# %% ../nbs/02_target.ipynb #41af2885
+def facts(
+    target:Target,
+) -> dict: # vocab, columns; tags of several columns, rejection_threshold of a single one
+    "What is asked, as a service says it."
+    single = target.is_single
+    tags = None if single else {o.name: list(o.values) for o in target}
+    threshold = target.columns[0].config()['threshold'] if single else None
+    return dict(vocab=target.vocab, columns=target.config(), tags=tags, rejection_threshold=threshold)
 
 # %% ../nbs/02_target.ipynb #e6ccc6b3
 def _values(cells, kind:str) -> tuple:

@@ -8,14 +8,14 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/recipes.html.md"""
 __all__ = ['FIELDS', 'QUICK_PICTURES', 'RECIPES', 'Recipe', 'field_type', 'override', 'asked', 'settled', 'recipe_of', 'quick',
            'find_recipe']
 
-# %% ../../nbs/learn/12_recipes.ipynb #5aa6b505
+# %% ../../nbs/learn/12_recipes.ipynb #da97eec7
 import difflib, re
 from dataclasses import dataclass, field, fields, replace
 from math import inf
 from ..core import SimpsonsError
 from ..pictures.preprocess import TTA
 
-# %% ../../nbs/learn/12_recipes.ipynb #cae7595b
+# %% ../../nbs/learn/12_recipes.ipynb #290005ef
 def _f(default, doc:str, choices=None):
     return field(default=default, metadata=dict(help=doc, choices=choices))
 
@@ -44,7 +44,7 @@ class _Data:
     test:float = _f(0., 'share set aside for the test, where the data name none')
     aug:str = _f('journey', "augmentation set, or several joined by '+'")
 
-# %% ../../nbs/learn/12_recipes.ipynb #efbf624f
+# %% ../../nbs/learn/12_recipes.ipynb #7924063e
 @dataclass(frozen=True)
 class Recipe(_Data):
     "How to train. Fields that are None are settled by the weights, see `settled`, or are the backbone's own."
@@ -65,7 +65,7 @@ class Recipe(_Data):
     compile:bool = _f(False, 'torch.compile, where it works')
     speed:str = _f('auto', "'auto', or 'off' for stock fastai", ('auto', 'off'))
 
-# %% ../../nbs/learn/12_recipes.ipynb #6203e1fe
+# %% ../../nbs/learn/12_recipes.ipynb #fba7100e
 FIELDS = {o.name: o for o in fields(Recipe) if 'help' in o.metadata}
 
 def field_type(
@@ -75,7 +75,7 @@ def field_type(
     said = str(getattr(FIELDS[name].type, '__name__', FIELDS[name].type))
     return next(o for o in (bool, int, float, str) if o.__name__ in said)
 
-# %% ../../nbs/learn/12_recipes.ipynb #4b564b9e
+# %% ../../nbs/learn/12_recipes.ipynb #8a4520fe
 _RANGES = {
     'a number above 0': (('size', 'epochs', 'lr'), lambda o: 0 < o < inf),
     '0 or more': (('wd', 'freeze_epochs', 'early_stop', 'checkpoint_every'), lambda o: 0 <= o < inf),
@@ -98,7 +98,7 @@ def _check_name(name:str, value):
     if name == 'ensemble' and not re.fullmatch(r'none|all|greedy|(last|top)[1-9]\d*', value):
         raise SimpsonsError(f'there is no ensemble {value!r}: use none, greedy, all, last3 or top3 (any number)')
 
-# %% ../../nbs/learn/12_recipes.ipynb #0c55e637
+# %% ../../nbs/learn/12_recipes.ipynb #52078763
 def _unknown_field(name:str) -> SimpsonsError:
     near = difflib.get_close_matches(name, FIELDS, 1)
     return SimpsonsError(f'a recipe has no field {name!r}: ' + (f'did you mean {near[0]}?' if near else f'it has {", ".join(FIELDS)}'))
@@ -115,7 +115,7 @@ def override(
         _check_name(name, value)
     return replace(recipe, **values)
 
-# %% ../../nbs/learn/12_recipes.ipynb #4904ae5c
+# %% ../../nbs/learn/12_recipes.ipynb #1f313962
 def _listed(text:str) -> list: return [o for o in re.split(r'\s*,\s*', text.strip()) if o]
 
 def asked(
@@ -128,7 +128,7 @@ def asked(
         raise SimpsonsError(f'--kinds {recipe.kinds} says no kind of {bad[0]!r}: write {bad[0]}=any, or {bad[0]}=one')
     return dict(columns=columns[0] if len(columns) == 1 else columns, kinds=kinds)
 
-# %% ../../nbs/learn/12_recipes.ipynb #b1db0e7f
+# %% ../../nbs/learn/12_recipes.ipynb #c118de0c
 _BY_WEIGHTS = dict( # from scratch, for fine-tuning
     lr=(8e-3, 2e-3), wd=(.1, .01), head=('linear', 'fastai'), mix=('cutmix', 'none'), smoothing=(.1, 0.), schedule=('one_cycle', 'fine_tune'))
 
@@ -149,7 +149,7 @@ def recipe_of(
     elif old: options = options | dict(columns=options.get('columns') or 'all')
     return Recipe(options['recipe'], **{k: options[k] for k in FIELDS if k in options})
 
-# %% ../../nbs/learn/12_recipes.ipynb #f4c288aa
+# %% ../../nbs/learn/12_recipes.ipynb #20160a6b
 QUICK_PICTURES = dict(train=80, valid=20, test=20) # of every class
 
 def quick(recipe:Recipe) -> Recipe:
@@ -160,7 +160,7 @@ def quick(recipe:Recipe) -> Recipe:
                    checkpoint_every=min(recipe.checkpoint_every, 1),
                    ensemble='none' if recipe.ensemble == 'none' else 'all')
 
-# %% ../../nbs/learn/12_recipes.ipynb #6e85de0a
+# %% ../../nbs/learn/12_recipes.ipynb #2c5e0669
 _GPU = 'ImageNet weights (the network, once); a GPU for the whole of it'
 _JOURNEY = dict(task='Journey to Springfield: name the character in a frame', needs=_GPU)
 _COMPARED = dict(
@@ -183,7 +183,7 @@ _FRAMES = dict(
     weights='none', arch='frames_small', size=28, epochs=60, valid=.1, aug='frames', mix='cutmix', mix_share=.5,
     smoothing=.1, ema=.998, tta='flip')
 
-# %% ../../nbs/learn/12_recipes.ipynb #05f66323
+# %% ../../nbs/learn/12_recipes.ipynb #359b2ec7
 RECIPES = {o.name: o for o in (
     Recipe('journey', source='F1 0.993 on Kaggle', **_JOURNEY),
     Recipe('journey-densenet', source='wanted there, not done', arch='densenet121', **_JOURNEY),

@@ -7,7 +7,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/summary.html.md"""
 # %% auto #0
 __all__ = ['summary']
 
-# %% ../../nbs/learn/16_summary.ipynb #8b1efee8
+# %% ../../nbs/learn/16_summary.ipynb #f587064b
 import torch
 from fastai.callback.hook import Hooks
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from ..model.bundle import Bundle, load_bundle
 from .columns import ColumnHeads
 from .models import bundle_network
 
-# %% ../../nbs/learn/16_summary.ipynb #47b08015
+# %% ../../nbs/learn/16_summary.ipynb #9d99af85
 def _deeper(name:str, module:nn.Module) -> list: # (name, module)
     "The stages that a body keeps in a list, one by one."
     if name not in ('stages', 'blocks'): return [(name, module)]
@@ -33,7 +33,7 @@ def _shapes(net:nn.Module, stages:list, size:int) -> dict:
         net.eval()(torch.zeros(1, 3, size, size))
         return {name: o for (name,_),o in zip(stages, hooks.stored)}
 
-# %% ../../nbs/learn/16_summary.ipynb #ee1dd061
+# %% ../../nbs/learn/16_summary.ipynb #bd04e68c
 def _n(module:nn.Module) -> int: return sum(p.numel() for p in module.parameters())
 
 def _head_lines(head:nn.Module, bundle:Bundle) -> list: # (name, what, parameters)
@@ -49,7 +49,7 @@ def _network_lines(net:nn.Module, bundle:Bundle) -> list:
     w = max(len(o[0]) for o in rows)
     return [f'{name:{w}}  {n:>12,}  {what}' for name,what,n in rows]
 
-# %% ../../nbs/learn/16_summary.ipynb #c79d2517
+# %% ../../nbs/learn/16_summary.ipynb #4e97ee1f
 def summary(
     bundle, # a bundle's folder, a run's folder, a `Run` or a `Bundle`
 ) -> str: # lines of text

@@ -7,7 +7,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/torch_runtime.html
 # %% auto #0
 __all__ = ['Torch']
 
-# %% ../../nbs/learn/15_torch_runtime.ipynb #8753baf8
+# %% ../../nbs/learn/15_torch_runtime.ipynb #8378059d
 from collections.abc import Iterable, Iterator
 import numpy as np, torch
 from ..core import SimpsonsError
@@ -16,7 +16,7 @@ from .models import bundle_network
 from .speed import present_device, speed_policy
 from .to_onnx import FromPixels
 
-# %% ../../nbs/learn/15_torch_runtime.ipynb #ec4786b8
+# %% ../../nbs/learn/15_torch_runtime.ipynb #ca607a74
 class Torch:
     "The network run by torch, on a GPU where there is one."
     def __init__(self,

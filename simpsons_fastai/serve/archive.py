@@ -25,7 +25,9 @@ from ..core import SimpsonsError, iso_now, lock_folder, n_threads, read_json, wr
 from ..pictures.open import PictureError
 from ..pictures.preprocess import Preprocess
 from ..pictures.walk import is_video_name
-from ..pictures.video import Unit, Video, chosen_frames, common_root, quarter_turns, rgb, scan_sources, video_error
+from ..pictures.footage import common_root, scan_sources
+from ..pictures.frames import Unit, chosen_frames
+from ..pictures.video import Video, quarter_turns, rgb, video_error
 from ..model.bundle import Bundle, load_bundle
 from ..model.predictor import Predictor
 try: import av, pyarrow as pa, pyarrow.parquet as pq
