@@ -89,3 +89,10 @@ def test_pictures_to_answer_by_name(tmp_path):
         with pytest.raises(SimpsonsError, match=said): pictures_of(tmp_path/folder)
     with pytest.raises(SimpsonsError, match='there is no picture in .*empty: name pictures, or folders that hold some'): named_pictures([tmp_path/'empty'])
     assert sorted(['b2', 'b10', 'a'], key=natural_key) == ['a', 'b2', 'b10']
+
+
+def test_predict_lists_what_the_others_list(town, capsys):
+    from simpsons_fastai.commands.judging import pictures_in
+    assert names(pictures_in([town]), town) == LISTED
+    said = capsys.readouterr()
+    assert said.out == '' and said.err.count('it is left out') == 3

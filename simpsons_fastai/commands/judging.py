@@ -8,6 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/commands/judging.html.md
 __all__ = ['labelled_part', 'evaluate', 'compare', 'report', 'pictures_in', 'calibrate', 'submit']
 
 # %% ../../nbs/commands/03_judging.ipynb #bc3f6fd9
+import sys
 from pathlib import Path
 from ..core import SimpsonsError
 from .options import Call, app, command
@@ -83,12 +84,9 @@ def report(call:Call):
 def pictures_in(
     paths:list, # pictures, and folders of some
 ) -> list: # of files
-    "The pictures named, and those in the folders named."
-    from simpsons_fastai.pictures.open import is_image_name
-    of = lambda p: sorted(o for o in p.rglob('*') if is_image_name(o)) if p.is_dir() else [p]
-    files = [f for p in paths for f in of(p)]
-    if not files: raise SimpsonsError(f'there is no picture in {", ".join(map(str, paths))}: name pictures, or folders that hold some')
-    return files
+    "The pictures named, and those in the folders named; what is to say of them does not disturb the answers."
+    from simpsons_fastai.pictures.walk import named_pictures
+    return named_pictures(paths, lambda said: print(said, file=sys.stderr))
 
 def _unlabelled(source:Path):
     "A table of pictures, with labels or without."

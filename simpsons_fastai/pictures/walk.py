@@ -6,7 +6,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/pictures/walk.html.md"""
 
 # %% auto #0
 __all__ = ['VIDEO_SUFFIXES', 'is_video_name', 'Found', 'walk', 'opened', 'pictures_below', 'named_pictures', 'media_below',
-           'natural_key', 'pictures_folder', 'pictures_of', 'media']
+           'natural_key', 'pictures_folder', 'pictures_of']
 
 # %% ../../nbs/pictures/03_walk.ipynb #69b8f2cf
 import os, re
@@ -124,7 +124,3 @@ def pictures_of(
         raise SimpsonsError(f'{twice[0]} is in {root} more than once ({len(twice)} such names), and a name is the Id: '
                             'give a folder of unique names')
     return {p.name: p for p in utf8_paths(files)}
-
-# %% ../../nbs/pictures/03_walk.ipynb #148fa969
-_folder_of = pictures_folder
-def media(folder, top, seen): return media_below(folder, seen)
