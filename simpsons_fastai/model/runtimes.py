@@ -16,6 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 from ..core import SimpsonsError
 from .bundle import Bundle
+from .graph import check_network
 
 # %% ../../nbs/model/03_runtimes.ipynb #e4c10eea
 class Runtime:
@@ -50,7 +51,7 @@ def _onnx(bundle:Bundle, precision:str) -> bytes:
     name = 'model.int8.onnx' if precision == 'int8' else 'model.onnx'
     if not bundle.has(name):
         raise SimpsonsError(f'{bundle.path} has no int8 network: make one with `simpsons bundle RUN --int8`, or use another precision')
-    return bundle.read(name)
+    return check_network(bundle.read(name), bundle.path/name)
 
 class ONNXRuntime(Runtime):
     "The network run by ONNX Runtime on the CPU."
