@@ -12,7 +12,7 @@ import csv, os
 from pathlib import Path
 from typing import NamedTuple
 from ..core import SimpsonsError
-from .walk import media
+from .walk import media_below
 
 # %% ../../nbs/pictures/12_footage.ipynb #46317f64
 _LISTS = '.txt', '.csv'
@@ -38,7 +38,7 @@ def _listed(file:Path): # yields paths
 def _paths(sources:list, seen:set): # yields paths
     "All files of the sources, in order."
     for o in sources:
-        if o.is_dir(): yield from media(str(o), Path(os.path.realpath(o)), seen)
+        if o.is_dir(): yield from media_below(o, seen)
         elif o.suffix.lower() in _LISTS: yield from _listed(o)
         else: yield str(o)
 
