@@ -265,3 +265,20 @@ def judged(self:AnyOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float,
     "How likely each value of each row with a truth is, and whether it is there."
     known = self.is_known(targets)
     return probs[known].ravel(), targets[known].ravel() > .5
+
+# %% ../nbs/01_column.ipynb #b1be9de6
+@patch
+def tracks(self:OneOf,
+    cells:np.ndarray, # text a frame, '' for nobody; anything that is no text where nothing was read
+) -> list: # of arrays like `cells`, of one value a frame at most
+    "What can be followed over time."
+    return [cells]
+
+@patch
+def tracks(self:AnyOf,
+    cells:np.ndarray, # names joined by '|' a frame, '' for nobody; anything that is no text where nothing was read
+) -> list: # of arrays of one value a frame at most
+    "What can be followed over time: each value for itself."
+    names = [o.split('|') if isinstance(o, str) else None for o in cells]
+    track = lambda value: np.array([o and (value if value in o else '') for o in names], object)
+    return [track(o) for o in self.values]
