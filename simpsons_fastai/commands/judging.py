@@ -8,6 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/commands/judging.html.md
 __all__ = ['labelled_part', 'evaluate', 'compare', 'report', 'pictures_in', 'calibrate', 'submit']
 
 # %% ../../nbs/commands/03_judging.ipynb #bc3f6fd9
+import sys
 from pathlib import Path
 from ..core import SimpsonsError
 from .options import Call, app, command
@@ -83,12 +84,9 @@ def report(call:Call):
 def pictures_in(
     paths:list, # pictures, and folders of some
 ) -> list: # of files
-    "The pictures named, and those in the folders named."
-    from simpsons_fastai.pictures.open import is_image_name
-    of = lambda p: sorted(o for o in p.rglob('*') if is_image_name(o)) if p.is_dir() else [p]
-    files = [f for p in paths for f in of(p)]
-    if not files: raise SimpsonsError(f'there is no picture in {", ".join(map(str, paths))}: name pictures, or folders that hold some')
-    return files
+    "The pictures named, and those in the folders named; what is to say of them does not disturb the answers."
+    from simpsons_fastai.pictures.walk import named_pictures
+    return named_pictures(paths, lambda said: print(said, file=sys.stderr))
 
 def _unlabelled(source:Path):
     "A table of pictures, with labels or without."
@@ -99,8 +97,10 @@ def _unlabelled(source:Path):
     except SimpsonsError: return pd.DataFrame(dict(path=map(str, pictures_in([source]))))
 
 # %% ../../nbs/commands/03_judging.ipynb #d6fff46e
-def _say_calibration(found:dict):
-    print(f"temperature {found['temperature']:.3f}; refused below {found['rejection_threshold']:.3f}")
+def _say_calibration(column:str, found:dict):
+    limits = found['threshold']
+    said = f'refused below {limits:.3f}' if isinstance(limits, float) else 'named from ' + ', '.join(f'{o:.3f}' for o in limits)
+    print(f"{column}: temperature {found['temperature']:.3f}; {said}")
     for s in ('valid', 'test'):
         if o := found.get(s):
             print(f"{s}: expected calibration error {o['ece_before']:.4f} before, {o['ece_after']:.4f} after; {o['refused']:.1%} of {o['n']} refused")
@@ -123,7 +123,7 @@ def calibrate(call:Call,
         raise SimpsonsError(f'{run} holds no table.csv of a run: give labelled pictures with --data')
     table = Run(run).table if data is None else as_table(data)
     made = call(bundle=run, table=table, strangers=None if strangers is None else _unlabelled(strangers))
-    _say_calibration(made.metrics['calibration'])
+    for column,found in made.metrics['calibration'].items(): _say_calibration(column, found)
 
 # %% ../../nbs/commands/03_judging.ipynb #23088405
 @command('judge.submit:submit', without='bs', out=dict(short='-o'), test_dir='the folder of test pictures, or the unpacked Journey archive',

@@ -7,16 +7,16 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/train/ensembles.html.md"
 # %% auto #0
 __all__ = ['ensemble_bundles']
 
-# %% ../../nbs/train/06_ensembles.ipynb #8d14bace
+# %% ../../nbs/train/06_ensembles.ipynb #d1be48ff
 from pathlib import Path
 import numpy as np, pandas as pd
 from ..core import SimpsonsError
 from ..model.bundle import Bundle, load_bundle
 from ..model.predictor import Predictor
-from ..model.ensemble import choose
+from ..model.ensemble import choose, scorer
 from ..learn.export import join, parts_of
 
-# %% ../../nbs/train/06_ensembles.ipynb #c2e1a9b3
+# %% ../../nbs/train/06_ensembles.ipynb #ee13a820
 def _check_alike(bundles:list):
     "Refuse members that cannot answer together."
     first = bundles[0]
@@ -27,14 +27,13 @@ def _check_alike(bundles:list):
             if getattr(o, what) != getattr(first, what):
                 raise SimpsonsError(f'{o.path} has another {what} than {first.path}: an ensemble needs members that share it')
 
-# %% ../../nbs/train/06_ensembles.ipynb #1cf6c63f
+# %% ../../nbs/train/06_ensembles.ipynb #d78f2127
 def _shares(bundles:list, which:str, table:pd.DataFrame|None) -> list: # the share of each
     "Who is in, by labelled pictures unless all are."
-    if which == 'all': return choose(which, bundles, None)
-    if bundles[0].tags: raise SimpsonsError(f'the ensemble {which!r} is chosen by one label a picture: take all for tag models')
+    if which == 'all': return choose(which, bundles)
     if table is None: raise SimpsonsError(f'the ensemble {which!r} is chosen by labelled pictures: name some, or take all')
     probs = [np.stack([a.probs for a in Predictor(o).predict_many(table.path)]) for o in bundles]
-    return choose(which, probs, bundles[0].target.columns[0].encode(table.label))
+    return choose(which, probs, scorer(bundles[0].target, table))
 
 def ensemble_bundles(
     members:list, # folders of bundles or runs, two or more

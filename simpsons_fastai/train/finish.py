@@ -7,16 +7,16 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/train/finish.html.md"""
 # %% auto #0
 __all__ = ['choose_checkpoints', 'write_report', 'finish_run']
 
-# %% ../../nbs/train/07_finish.ipynb #271beb49
+# %% ../../nbs/train/07_finish.ipynb #3154f0f9
 from pathlib import Path
-from fastai.vision.all import Learner, pd, torch
+from fastai.vision.all import Learner, np, pd, torch
 from safetensors.torch import load_file
 from ..core import save_figure, say, write_json, write_whole
 from ..model.run import Run
 from ..model.answers import ask
 from ..model.bundle import restate_bundle
 from ..model.predictor import Predictor
-from ..model.ensemble import choose
+from ..model.ensemble import choose, scorer
 from ..judge.evaluate import Evaluation, evaluate_answers
 from ..judge.parity import parity_of
 from ..judge.plots import plot_confusion, plot_top_losses
@@ -25,17 +25,16 @@ from .record import plot_history
 from .ship import ship_run
 from ..target import scorable
 
-# %% ../../nbs/train/07_finish.ipynb #36366f2e
+# %% ../../nbs/train/07_finish.ipynb #3e58cc28
 def _candidates(run:Run, best_epoch:int) -> list: # of files
     "The weights that a run keeps, in the order of their training; those of its best epoch once."
     by_epoch = {best_epoch + 1: run.best} | {int(o.stem.removeprefix('epoch-')): o for o in run.checkpoints}
     return [by_epoch[o] for o in sorted(by_epoch)]
 
-def _probs(learn:Learner, file:Path) -> tuple: # probabilities (n, outputs) and targets
+def _probs(learn:Learner, file:Path) -> np.ndarray: # (n, outputs)
     "What weights say of validation."
     learn.model.load_state_dict(load_file(file))
-    with learn.no_bar(): probs,targets = learn.get_preds()
-    return probs.numpy(),targets.numpy()
+    with learn.no_bar(): return learn.get_preds()[0].numpy()
 
 def choose_checkpoints(
     learn:Learner, # its network takes up the weights of each
@@ -45,13 +44,14 @@ def choose_checkpoints(
 ):
     "Write which checkpoints the run ships."
     files = _candidates(run, best_epoch)
-    said = [_probs(learn, o) for o in files]
-    shares = choose(which, [p for p,_ in said], said[0][1])
+    table = learn.dls.table
+    score = scorer(learn.dls.target, table[table.split == 'valid'])
+    shares = choose(which, [_probs(learn, o) for o in files], score)
     chosen = [(o, share) for o,share in zip(files, shares) if share]
     write_json(run.path/'checkpoints/shipped.json', [dict(file=o.name, share=share) for o,share in chosen])
     say('ensemble: ' + ', '.join(f'{o.stem} {share:.2f}' for o,share in chosen))
 
-# %% ../../nbs/train/07_finish.ipynb #b45b5c2e
+# %% ../../nbs/train/07_finish.ipynb #4e4a1cb6
 def _evaluations(run:Run, predictor:Predictor, table:pd.DataFrame) -> dict: # by split
     "Ask every picture of validation and test once, keep what was said, and score it."
     rows = scorable(predictor.target, table)
@@ -66,7 +66,7 @@ def _write_answers(run:Run, evaluations:dict):
     every = pd.concat([ev.table.assign(split=s) for s,ev in evaluations.items()])
     with write_whole(run.path/'answers.csv') as tmp: every.to_csv(tmp, index=False)
 
-# %% ../../nbs/train/07_finish.ipynb #53493412
+# %% ../../nbs/train/07_finish.ipynb #79fd8889
 def write_report(
     run:Run,
     predictor:Predictor, # of the run's bundle
@@ -84,7 +84,7 @@ def write_report(
     write_json(run.path/'report.json', report)
     return report
 
-# %% ../../nbs/train/07_finish.ipynb #667ff2d3
+# %% ../../nbs/train/07_finish.ipynb #8d2de1ef
 def finish_run(
     run:Run,
     learn:Learner, # that was trained

@@ -7,37 +7,22 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/train/prepare.html.md"""
 # %% auto #0
 __all__ = ['prepare_recipe', 'few_pictures', 'recipe_table', 'recipe_learner']
 
-# %% ../../nbs/train/03_prepare.ipynb #101bdd95
-import re
+# %% ../../nbs/train/03_prepare.ipynb #6551068a
+from collections.abc import Sequence
 from pathlib import Path
 from fastai.vision.all import Learner, default_split, pd
 from ..core import SimpsonsError
 from ..pictures.table import as_table
-from ..pictures.columns import tag_table
+from ..pictures.columns import asked_columns, leave_out
 from ..learn.loaders import simpsons_dls
 from ..learn.speed import Compile, ProgressiveResize
 from ..learn.learner import OPTIMISERS, simpsons_learner
-from ..learn.columns import tag_dls, tag_learner
-from ..learn.recipes import FIELDS, QUICK_PICTURES, Recipe, find_recipe, override, quick as make_quick, settled
-from ..learn.fit import halves, loss_of
+from ..learn.recipes import QUICK_PICTURES, Recipe, asked, find_recipe, override, quick as make_quick, settled
+from ..learn.fit import halves
 
-# %% ../../nbs/train/03_prepare.ipynb #665ea2bd
-def _check_kind(recipe:Recipe):
-    "Refuse what belongs to the other kind of recipe."
-    if recipe.kind == 'label':
-        if recipe.columns or recipe.missing or recipe.head == 'tags':
-            raise SimpsonsError('--columns, --missing and --head tags are for several labels a picture: add --recipe tags')
-        return
-    for name in ('loss', 'sampler', 'mix', 'head'):
-        if (value := getattr(recipe, name)) not in (None, 'none', 'tags', FIELDS[name].default):
-            raise SimpsonsError(f'--{name} {value} is for one label a picture: leave it out for tags')
-    if recipe.ensemble == 'greedy' or 'top' in recipe.ensemble:
-        raise SimpsonsError(f'--ensemble {recipe.ensemble} is for one label a picture: use all or last3 (any number) for tags')
-
-# %% ../../nbs/train/03_prepare.ipynb #93b456c8
+# %% ../../nbs/train/03_prepare.ipynb #01a9f516
 def _check_together(recipe:Recipe, fields:dict):
     "Refuse fields that do not go together."
-    _check_kind(recipe)
     if recipe.loss == 'focal' and fields.get('smoothing'):
         raise SimpsonsError('--smoothing is not for the focal loss, which takes none: leave one of the two out')
     if recipe.ensemble != 'none' and not recipe.checkpoint_every:
@@ -56,18 +41,18 @@ def prepare_recipe(
     _check_together(recipe, fields)
     return settled(recipe)
 
-# %% ../../nbs/train/03_prepare.ipynb #3431e42b
+# %% ../../nbs/train/03_prepare.ipynb #2e9687c5
 def few_pictures(
     table:pd.DataFrame,
     seed:int, # of the choice
-    names:tuple=('label',), # of the columns that are asked
+    names:Sequence=('label',), # of the columns that are asked
 ) -> pd.DataFrame:
     "At most `QUICK_PICTURES` of every class, or ten times as many in all where several columns are asked."
     by,times = (['split', *names], 1) if len(names) == 1 else (['split'], 10)
     parts = [g.sample(min(len(g), QUICK_PICTURES[s]*times), random_state=seed) for (s,*_),g in table.groupby(by, dropna=False)]
     return pd.concat(parts).sort_index().reset_index(drop=True)
 
-# %% ../../nbs/train/03_prepare.ipynb #4736e8a0
+# %% ../../nbs/train/03_prepare.ipynb #fc10c551
 def recipe_table(
     recipe:Recipe,
     source, # as for `train`
@@ -76,29 +61,21 @@ def recipe_table(
     quick:bool=False, # few pictures
 ) -> pd.DataFrame: # path, split, and the columns that are asked
     "The table that a recipe learns from."
-    columns = recipe.columns and re.split(r'\s*,\s*', recipe.columns.strip())
-    if recipe.kind == 'label': table = as_table(source, pattern)
-    else: table = tag_table(source, columns, recipe.missing, seed, pattern)
-    names = ('label',) if 'label' in table else tuple(o for o in table if o not in ('path', 'split', 'group'))
+    table = as_table(source, pattern, **asked(recipe))
+    names = asked_columns(table, asked(recipe)['columns'])
+    if recipe.missing: table = leave_out(table, names, recipe.missing, seed)
     return few_pictures(table, seed, names) if quick else table
 
-# %% ../../nbs/train/03_prepare.ipynb #49d98916
-def _recipe_dls(r:Recipe, table:pd.DataFrame, seed:int, **kwargs): # `DataLoaders`
-    kwargs |= dict(size=r.size, bs=r.bs, valid=r.valid, aug=r.aug, seed=seed, arch=r.arch, test=r.test)
-    if r.kind == 'label': return simpsons_dls(table, sampler=r.sampler, **kwargs)
-    return tag_dls(recipe_table(r, table, seed) if 'label' in table else table, **kwargs)
-
+# %% ../../nbs/train/03_prepare.ipynb #6c104579
 def recipe_learner(
     recipe:Recipe, # settled
-    table:pd.DataFrame, # from `recipe_table`, or with labels
+    table:pd.DataFrame, # from `recipe_table`
     seed:int=42, # of the split
     **kwargs # of `simpsons_dls`
 ) -> Learner:
     "The dataloaders and the learner of a recipe."
     r = recipe
-    dls = _recipe_dls(r, table, seed, **kwargs)
+    dls = simpsons_dls(table, r.size, r.bs, r.valid, r.aug, seed, r.arch, test=r.test, sampler=r.sampler, **asked(r), **kwargs)
     cbs = [ProgressiveResize()]*r.progressive + [Compile()]*r.compile
     splitter = halves if r.schedule == 'gradual' else default_split
-    how = dict(arch=r.arch, weights=r.weights, speed=r.speed, dropout=r.dropout, opt_func=OPTIMISERS[r.opt], splitter=splitter, cbs=cbs)
-    if r.kind == 'tags': return tag_learner(dls, **how)
-    return simpsons_learner(dls, head=r.head, loss_func=loss_of(r.loss, dls), **how)
+    return simpsons_learner(dls, r.arch, r.weights, r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt], splitter=splitter, cbs=cbs)

@@ -7,13 +7,13 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/train/train.html.md"""
 # %% auto #0
 __all__ = ['How', 'train', 'resume']
 
-# %% ../../nbs/train/08_train.ipynb #499c57c7
+# %% ../../nbs/train/08_train.ipynb #e276d526
 from dataclasses import asdict, dataclass, fields as fields_of
 from fastai.vision.all import *
 from ..core import SimpsonsError
 from ..model.run import Run, forget, free_path, is_finished, new_run
 from ..learn.speed import present_device
-from ..learn.recipes import FIELDS, Recipe, override
+from ..learn.recipes import FIELDS, Recipe, override, recipe_of
 from ..learn.fit import fit_recipe
 from .record import RunRecorder, TensorBoardLines, environment, is_main, write_config
 from .resume import Resumable
@@ -22,7 +22,7 @@ from .distributed import (
 from .prepare import prepare_recipe, recipe_learner, recipe_table
 from .finish import finish_run
 
-# %% ../../nbs/train/08_train.ipynb #2fa4cc39
+# %% ../../nbs/train/08_train.ipynb #378ada76
 @dataclass
 class How:
     "How a training is carried out, beside its recipe; it stands in a run's config."
@@ -46,7 +46,7 @@ class How:
         if self.tensorboard: TensorBoardLines('.')
         check_processes(self.device, self.nan, compiled)
 
-# %% ../../nbs/train/08_train.ipynb #cbf8d130
+# %% ../../nbs/train/08_train.ipynb #d8130e7a
 @patch
 def config(self:How) -> dict:
     "As a run keeps it; `processes` where there are several."
@@ -60,7 +60,7 @@ def read(cls:How, options:dict) -> How: # of a run, with others beside them
 def _loading(how:How) -> dict: # of `simpsons_dls`
     return dict(num_workers=how.num_workers, cache=how.cache, device=how.device)
 
-# %% ../../nbs/train/08_train.ipynb #438659a9
+# %% ../../nbs/train/08_train.ipynb #a86e8f8f
 def _measured(recorder:RunRecorder) -> dict:
     "What stands under `training` in the report."
     seconds = sum(o['seconds'] for o in recorder.rows)
@@ -83,7 +83,7 @@ def _carry_out(run:Run, learn:Learner, recipe:Recipe, how:How, force:bool=False)
     forget(run)
     return run
 
-# %% ../../nbs/train/08_train.ipynb #3b6c5f2f
+# %% ../../nbs/train/08_train.ipynb #81bb4002
 def _write_config(run:Run, learn:Learner, recipe:Recipe, how:How):
     "What was asked, and on which data."
     options = {k: getattr(recipe, k) for k in FIELDS} | how.config()
@@ -102,7 +102,7 @@ def _train(source, out:str|Path|None, recipe:Recipe, how:How, begun:Callable) ->
         on_main(begun, path)
         return _carry_out(run, learn, recipe, how)
 
-# %% ../../nbs/train/08_train.ipynb #0e0183e5
+# %% ../../nbs/train/08_train.ipynb #e1ce52a3
 def train(
     source, # a table, a .csv file, or a folder of pictures
     out:str|Path=None, # the run's folder; runs/<time>-<recipe>-<arch> unless told
@@ -125,7 +125,7 @@ def train(
         how = How(name, quick, seed, num_workers, cache, pattern, device, minutes, nan, tensorboard, n_processes())
         return _train(source, out, prepare_recipe(recipe, quick, **fields), how, begun)
 
-# %% ../../nbs/train/08_train.ipynb #043a20b9
+# %% ../../nbs/train/08_train.ipynb #c4c300a0
 def _asked_for(run:Run, asked:dict, force:bool) -> dict:
     "The options of a run; others are refused, unless they are forced."
     options = run.config['options']
@@ -144,7 +144,7 @@ def _check_processes(run:Run, was:int):
     way = f'start it with torchrun --nproc_per_node {was}' if was > 1 else 'start it without torchrun'
     raise SimpsonsError(f'{run.path} was trained by {was} process{"es"*(was > 1)}, not {n_processes()}: {way}, or add --force')
 
-# %% ../../nbs/train/08_train.ipynb #a091ffa8
+# %% ../../nbs/train/08_train.ipynb #34edde5e
 def _table_of(run:Run) -> pd.DataFrame:
     "A run's table as it was trained on."
     table = run.table
@@ -162,7 +162,7 @@ def _begun(run:Run, asked:dict, force:bool) -> tuple:
     if not force: _check_processes(run, options.get('processes', 1))
     return options,_table_of(run)
 
-# %% ../../nbs/train/08_train.ipynb #7301e7fb
+# %% ../../nbs/train/08_train.ipynb #70df7dd2
 def resume(
     run:Run|str|Path, # a run that was broken off
     force:bool=False, # go on with changed pictures or options, too
@@ -172,8 +172,7 @@ def resume(
     run = run if isinstance(run, Run) else Run(run)
     with joined():
         options,table = on_main(_begun, run, asked, force)
-        was = Recipe(options['recipe'], **{k: options[k] for k in FIELDS})
-        recipe = override(was, **{k: v for k,v in asked.items() if k in FIELDS})
+        recipe = override(recipe_of(options), **{k: v for k,v in asked.items() if k in FIELDS})
         how = How.read(options)
         everywhere(how.check, recipe.compile)
         with held(run.path):
