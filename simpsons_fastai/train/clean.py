@@ -23,7 +23,7 @@ from ..pictures.table import as_table, usable
 from ..pictures.near import fingerprint, near_pairs
 from ..learn.learner import tta_preds
 from ..learn.fit import fit_recipe
-from .train import prepare_recipe, recipe_learner
+from .prepare import prepare_recipe, recipe_learner
 
 # %% ../../nbs/train/11_clean.ipynb #39ce43a0
 def find_broken(
