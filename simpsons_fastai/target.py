@@ -27,6 +27,7 @@ def column_of(
     return KINDS[config.get('kind', 'one')](config['name'], tuple(config['values']), config.get('temperature', 1.),
                                             tuple(threshold) if isinstance(threshold, list) else threshold)
 
+# %% ../nbs/02_target.ipynb #90df8442
 @dataclass(frozen=True)
 class Target:
     "Everything that is asked of a picture: columns, side by side in a network's outputs."
@@ -71,6 +72,7 @@ def split(
     "Every column's part of the outputs."
     return np.split(outputs, np.cumsum(target.sizes)[:-1], -1)
 
+# %% ../nbs/02_target.ipynb #86374c00
 def probabilities(
     target:Target,
     logits:np.ndarray, # (n, outputs), or (n, views, outputs)
@@ -79,6 +81,7 @@ def probabilities(
     views = logits if logits.ndim == 3 else logits[:, None]
     return [column.probs(part).mean(1) for column,part in zip(target, split(target, views))]
 
+# %% ../nbs/02_target.ipynb #654d7d57
 def answers(
     target:Target,
     logits:np.ndarray, # (n, outputs), or (n, views, outputs)
@@ -100,6 +103,7 @@ def refuses(target:Target, answer) -> bool:
     said = by_column(target, answer)
     return all(c.refuses(said[c.name]) for c in target)
 
+# %% ../nbs/02_target.ipynb #215f17d2
 def top(
     target:Target,
     answer, # as `answers` gives it
@@ -109,6 +113,7 @@ def top(
     if not target.is_single: return {f'{name}: {o.label}': o.confidence for name,o in answer.items()}
     return {target.vocab[i]: float(answer.probs[i]) for i in answer.probs.argsort()[::-1][:k]}
 
+# %% ../nbs/02_target.ipynb #615db516
 def answer_row(
     target:Target,
     answer, # as `answers` gives it
@@ -142,6 +147,7 @@ def _check_column(table, column:Column):
             raise SimpsonsError(f'the {part} pictures have a {column.name} {min(new)!r} that no training picture has: '
                                 'add it there, or drop it')
 
+# %% ../nbs/02_target.ipynb #76cc50ea
 def _column(table, name:str, kind:str) -> Column:
     "A column with the values that training sees."
     if kind not in KINDS: raise SimpsonsError(f'there is no kind of column {kind!r}: {name} can be one or any')
@@ -149,6 +155,7 @@ def _column(table, name:str, kind:str) -> Column:
     _check_column(table, res)
     return res
 
+# %% ../nbs/02_target.ipynb #6ccf21d3
 def target_of(
     table, # a DataFrame with a column `split` and one for each name
     names:Sequence=('label',), # of the columns to ask
@@ -176,6 +183,7 @@ def encode(
     "The truth of a table's rows."
     return [c.encode(table[c.name] if c.name in table else [None]*len(table)) for c in target]
 
+# %% ../nbs/02_target.ipynb #e8b889fc
 def f1_scores(
     truth:np.ndarray, # bool (n, values), from `Column.indicator`
     said:np.ndarray, # the same of the answers
@@ -184,6 +192,7 @@ def f1_scores(
     named = truth.sum(0) + said.sum(0)
     return np.divide(2*(truth & said).sum(0), named, out=np.full(len(named), np.nan), where=named > 0)
 
+# %% ../nbs/02_target.ipynb #40fa9736
 def macro_f1(
     column:Column,
     probs:np.ndarray, # (n, values)
@@ -194,6 +203,7 @@ def macro_f1(
     f1 = f1_scores(column.indicator(targets[known]), column.indicator(column.decide(probs[known])))
     return float(np.nanmean(f1)) if np.isfinite(f1).any() else 0.
 
+# %% ../nbs/02_target.ipynb #0a414cf8
 def mean_f1(
     target:Target,
     probs:list, # (n, values) for each column, as `probabilities` gives them

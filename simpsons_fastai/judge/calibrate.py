@@ -31,6 +31,7 @@ def at_temperature(
     "A column's probabilities at a temperature, the mean over the views."
     return replace(column, temperature=temperature).probs(np.asarray(logits, np.float64)).mean(1)
 
+# %% ../../nbs/judge/03_calibrate.ipynb #34be2958
 def mean_loss(
     column:Column,
     logits:np.ndarray, # (n, views, values)
@@ -40,6 +41,7 @@ def mean_loss(
     "The mean loss of the answers whose truth is known."
     return float(-np.nanmean(column.log_likelihood(at_temperature(column, logits, temperature), targets)))
 
+# %% ../../nbs/judge/03_calibrate.ipynb #6141f2cd
 def best_temperature(
     column:Column,
     logits:np.ndarray, # (n, views, values)
@@ -76,6 +78,7 @@ def best_f1_threshold(
     k = int(f1.argmax())
     return float((sure[k] + np.append(sure, 0)[k + 1])/2)
 
+# %% ../../nbs/judge/03_calibrate.ipynb #992683e5
 @find_threshold.register
 def _(column:AnyOf, said:ColumnAnswers, strangers:np.ndarray=None, rate:float=.05) -> tuple:
     truth = column.indicator(said.targets[said.known])
@@ -92,6 +95,7 @@ def of_strangers(
     "How many strangers are taken for somebody."
     return measured_strangers(column.confidence(probs), held, said.confidence[said.known], column.threshold)
 
+# %% ../../nbs/judge/03_calibrate.ipynb #237d2d8b
 @of_strangers.register
 def _(column:AnyOf, probs:np.ndarray, held:np.ndarray, said:ColumnAnswers) -> dict:
     named = column.decide(probs).any(1)
@@ -102,6 +106,7 @@ def _served(column:Column, logits:np.ndarray) -> np.ndarray: # (n, values)
     "The probabilities as a predictor gives them, to the last digit."
     return probabilities(Target((column,)), logits)[0]
 
+# %% ../../nbs/judge/03_calibrate.ipynb #dd6edba2
 def _measured(old:Column, new:Column, logits:np.ndarray, targets:np.ndarray) -> dict:
     "Numbers of a column's answers to a split, before and after."
     res = {}
@@ -138,6 +143,7 @@ def _logits(predictor:Predictor, paths) -> Answers:
     "What the network says of pictures; what a run beside the bundle keeps is not asked again."
     return kept_answers(Run(predictor.bundle.path.parent), predictor, paths, errors='raise')
 
+# %% ../../nbs/judge/03_calibrate.ipynb #84f73c11
 def _parts(target:Target, table:pd.DataFrame, said:Answers) -> dict: # by column and split: logits, targets
     "What is known of each column in each split."
     res = {c.name: {} for c in target}
@@ -150,6 +156,7 @@ def _parts(target:Target, table:pd.DataFrame, said:Answers) -> dict: # by column
             if known.any(): res[c.name][s] = z[known], y[known]
     return {k: o for k,o in res.items() if 'valid' in o}
 
+# %% ../../nbs/judge/03_calibrate.ipynb #61fc6c52
 def _strangers_of(predictor:Predictor, strangers:pd.DataFrame|None) -> dict: # by column: logits, which are held out
     "What the network says of strangers."
     if strangers is None: return {}
@@ -196,6 +203,7 @@ def answers_at(logits, temperature:float=1.):
 def cross_entropy(logits, targets, temperature:float=1.):
     return mean_loss(*_of_labels(logits), np.asarray(targets), temperature)
 
+# %% ../../nbs/judge/03_calibrate.ipynb #7b3f611a
 def fit_temperature(logits, targets):
     return best_temperature(*_of_labels(logits), np.asarray(targets))
 

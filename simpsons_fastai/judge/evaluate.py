@@ -25,6 +25,7 @@ def _per_value(truth:np.ndarray, said:np.ndarray) -> pd.DataFrame: # precision, 
     recall = right/support.clip(1)
     return pd.DataFrame(dict(precision=precision, recall=recall, f1=f1_scores(truth, said), support=support))
 
+# %% ../../nbs/judge/01_evaluate.ipynb #eba45240
 def column_scores(
     column:Column,
     targets:np.ndarray, # from `Column.encode`
@@ -77,6 +78,7 @@ class ColumnAnswers:
 # %% ../../nbs/judge/01_evaluate.ipynb #0b97f5d7
 _MEANS = ('macro_f1', 'accuracy', 'weighted_f1')
 
+# %% ../../nbs/judge/01_evaluate.ipynb #c9bb4054
 @dataclass
 class Evaluation:
     "The answers to a table of pictures."
@@ -104,6 +106,7 @@ def _sentences(columns:dict, cells:list) -> list: # (n,)
     wrong = [np.where(o.known, ~o.right, None) for o in columns.values()]
     return [_sentence(list(columns), *o) for o in zip(zip(*cells), zip(*wrong))]
 
+# %% ../../nbs/judge/01_evaluate.ipynb #227862e1
 def _one_by_one(columns:dict) -> dict:
     "The columns of a table of several columns' answers."
     res = {}
@@ -111,6 +114,7 @@ def _one_by_one(columns:dict) -> dict:
         res |= {name: o.column.decode(o.targets), f'{name} predicted': o.column.decode(o.said), f'{name} confidence': o.confidence}
     return res
 
+# %% ../../nbs/judge/01_evaluate.ipynb #74d5cf18
 def answers_table(
     paths, # of the pictures
     columns:dict, # `ColumnAnswers` by name
@@ -144,6 +148,7 @@ def evaluate_answers(
     if not columns: raise SimpsonsError('none of the labelled pictures can be read: bring them back to where they were')
     return Evaluation(target, answers_table(table.path[said.read].tolist(), columns, len(target) > 1), columns, said.seconds)
 
+# %% ../../nbs/judge/01_evaluate.ipynb #710a63df
 def evaluate_table(
     predictor, # a `Predictor`
     table:pd.DataFrame, # path, and a column for each thing asked

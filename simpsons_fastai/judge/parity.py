@@ -17,6 +17,7 @@ def _said(predictor:Predictor, pictures:list) -> list: # (n, values) for each co
     logits = np.concatenate([o for _,o in predictor.logits(pictures)])
     return probabilities(predictor.target, logits)
 
+# %% ../../nbs/judge/02_parity.ipynb #2b23e24a
 def compare(
     fast:Predictor, # the one to judge
     exact:Predictor, # the one to judge by

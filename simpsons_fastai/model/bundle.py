@@ -74,6 +74,7 @@ def _write_sums(path:Path):
     names = sorted(p.name for p in path.iterdir() if p.name != 'SHA256SUMS')
     (path/'SHA256SUMS').write_text(''.join(f'{_sha256((path/o).read_bytes())}  {o}\n' for o in names))
 
+# %% ../../nbs/model/02_bundle.ipynb #3c41b64a
 def write_bundle(
     dest:str|Path, # the folder to write; a bundle that is there is replaced
     config:dict, # see the table above; `format`, `schema` and `created` are added
@@ -105,6 +106,7 @@ def _check_files(path:Path):
     odd = [p for p in path.iterdir() if p.name not in _FILES and not p.name.startswith('.')]
     if odd: raise SimpsonsError(f'{odd[0]} is refused, as it is no part of a bundle: remove it if you trust the rest')
 
+# %% ../../nbs/model/02_bundle.ipynb #351bd6b8
 def _read_sums(path:Path) -> dict:
     "The checksums by file name, of the files that are there and no others."
     try: sums = dict(reversed(o.split('  ', 1)) for o in (path/'SHA256SUMS').read_text().splitlines())
@@ -138,6 +140,7 @@ def _column_ok(o) -> bool:
     if not _strings(o.get('values'), KINDS[o['kind']].least): return False
     return _number(o.get('temperature'), 1e-6, 1e6) and _threshold_ok(o.get('threshold'), len(o['values']))
 
+# %% ../../nbs/model/02_bundle.ipynb #9c3b5db0
 def _columns_ok(o) -> bool:
     return isinstance(o, list) and bool(o) and all(map(_column_ok, o)) and len({c['name'] for c in o}) == len(o)
 
@@ -150,8 +153,10 @@ def _members_ok(o) -> bool:
     return isinstance(o, list) and all(map(_member_ok, o)) and math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
 
 def _is_dict(o) -> bool: return isinstance(o, dict)
+
 def _is_text(o) -> bool: return isinstance(o, str)
 
+# %% ../../nbs/model/02_bundle.ipynb #92d9c0d9
 _CHECKS = dict(
     arch=lambda o: _is_text(o) and bool(o),
     head=lambda o: o in ('fastai', 'linear', 'plain', 'tags', 'ensemble'),
@@ -166,6 +171,7 @@ def _as_now(cfg:dict, path:Path) -> dict:
     if not _is_dict(cfg.get('tags') or {}): raise SimpsonsError(f"{path}/config.json has no valid 'tags': {AGAIN}")
     return _UNLESS_TOLD | cfg | dict(columns=columns_of_old(cfg))
 
+# %% ../../nbs/model/02_bundle.ipynb #12626bd6
 def _check_config(cfg, path:Path) -> dict:
     "A configuration in today's form; one that this version does not understand is refused."
     if not _is_dict(cfg) or cfg.get('format') != FORMAT:
@@ -188,6 +194,7 @@ def _bundle_folder(path:str|Path) -> Path:
     if not path.exists(): raise SimpsonsError(f'{path} does not exist: name the folder `bundle` of a run')
     return path/'bundle' if (path/'bundle/config.json').is_file() else path
 
+# %% ../../nbs/model/02_bundle.ipynb #0890581e
 def load_bundle(
     path:str|Path, # a bundle's folder, or a run's; 'demo' is the one that comes with the package
 ) -> Bundle: # its facts, checked
@@ -200,6 +207,7 @@ def load_bundle(
     kept = {k: cfg[k] for k in _CHECKS if k not in ('columns', 'preprocess')}
     return Bundle(path, target=Target.read(cfg['columns']), preprocess=Preprocess.read(cfg['preprocess']), sums=sums, **kept)
 
+# %% ../../nbs/model/02_bundle.ipynb #540aab81
 def newest_bundle(
     runs:str|Path='runs', # a folder of runs
 ) -> Path: # a bundle's folder
@@ -215,6 +223,7 @@ def _config(bundle:Bundle) -> dict:
     kept = {o: getattr(bundle, o) for o in _FACTS}
     return kept | dict(columns=bundle.target.config(), preprocess=asdict(bundle.preprocess))
 
+# %% ../../nbs/model/02_bundle.ipynb #552098ef
 def restate_bundle(
     bundle:Bundle,
     files:dict=None, # further files, as `write_bundle` takes them

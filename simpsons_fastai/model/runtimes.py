@@ -53,6 +53,7 @@ def _onnx(bundle:Bundle, precision:str) -> bytes:
         raise SimpsonsError(f'{bundle.path} has no int8 network: make one with `simpsons bundle RUN --int8`, or use another precision')
     return check_network(bundle.read(name), bundle.path/name)
 
+# %% ../../nbs/model/03_runtimes.ipynb #27c7e48c
 class ONNXRuntime(Runtime):
     "The network run by ONNX Runtime on the CPU."
     def __init__(self, bundle:Bundle, precision:str, device:str|None, threads:int):
@@ -71,6 +72,7 @@ def has_bfloat16() -> bool:
     import openvino as ov
     return 'BF16' in ov.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
+# %% ../../nbs/model/03_runtimes.ipynb #a448de0a
 class OpenVINO(Runtime):
     "The network run by OpenVINO on the CPU."
     def __init__(self, bundle:Bundle, precision:str, device:str|None, threads:int):
@@ -112,6 +114,7 @@ def _oldest(self:OpenVINO, free:deque, busy:deque) -> np.ndarray:
     free.append(request)
     return request.get_output_tensor().data.copy()
 
+# %% ../../nbs/model/03_runtimes.ipynb #88383f5f
 @patch
 def stream(self:OpenVINO, batches): # yields logits, in order
     "The logits of many batches, several of them under way."
@@ -136,12 +139,14 @@ def runtime_class(
     found = RUNTIMES[name]
     return resolve_name(found) if isinstance(found, str) else found
 
+# %% ../../nbs/model/03_runtimes.ipynb #5a8f8b2c
 def _preferred(device:str|None) -> list:
     "The runtimes for a device, the best one first."
     if device not in (None, 'cpu'): return ['torch']
     if find_spec('openvino') and has_bfloat16(): return list(RUNTIMES)
     return ['onnxruntime', 'openvino', 'torch']
 
+# %% ../../nbs/model/03_runtimes.ipynb #e8dc88a0
 def choose_runtime(
     runtime:str='auto', # a name in `RUNTIMES`
     device:str=None, # 'cpu', 'cuda', ...
