@@ -94,7 +94,8 @@ class Column:
     def config(self) -> dict:
         "The column as JSON holds it."
         threshold = list(self.threshold) if isinstance(self.threshold, tuple) else self.threshold
-        return dict(name=self.name, values=list(self.values), kind=self.kind, temperature=self.temperature, threshold=threshold)
+        about = dict(name=self.name, values=list(self.values), kind=self.kind)
+        return about | dict(temperature=self.temperature, threshold=threshold)
 
 # %% ../nbs/01_column.ipynb #62513c9f
 class OneOf(Column):
@@ -173,8 +174,8 @@ def log_likelihood(self:OneOf,
 
 # %% ../nbs/01_column.ipynb #16b79cc5
 @patch
-def judged(self:OneOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float, bool), an entry for each row with a truth
-    "How sure each answer is, and whether it is right."
+def judged(self:OneOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float, bool)
+    "How sure each answer with a truth is, and whether it is right."
     known = self.is_known(targets)
     return self.confidence(probs)[known], (self.decide(probs) == targets)[known]
 

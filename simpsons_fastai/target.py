@@ -141,7 +141,8 @@ def _check_column(table, column:Column):
     if len(column) < column.least:
         there = ', '.join(column.values) or 'all cells are empty'
         n = f'{len(column)} value' if len(column) else 'no values'
-        raise SimpsonsError(f'the column {column.name!r} has {n} in training ({there}): it needs two or more, so leave it out or fill it')
+        raise SimpsonsError(f'the column {column.name!r} has {n} in training ({there}): it needs two or more, '
+                            'so leave it out or fill it')
     for part in ('valid', 'test'):
         if new := set(column.values_in(table[column.name][table.split == part])) - set(column.values):
             raise SimpsonsError(f'the {part} pictures have a {column.name} {min(new)!r} that no training picture has: '
@@ -172,7 +173,8 @@ def scorable(
     "The rows that can be scored: those with a truth for one column at least."
     there = [o for o in target.names if o in table]
     if not there:
-        raise SimpsonsError(f'the table has none of the columns that the model knows: name one of them {", ".join(target.names)}')
+        raise SimpsonsError('the table has none of the columns that the model knows: '
+                            f'name one of them {", ".join(target.names)}')
     return table[table[there].notna().any(axis=1)].reset_index(drop=True)
 
 # %% ../nbs/02_target.ipynb #d43ab3d5
@@ -221,8 +223,11 @@ def one_label(
     "The target of pictures that have one label."
     return Target((OneOf(name, tuple(map(str, values))),))
 
-def columns_of_old(cfg:dict) -> list:
+def columns_of_old(
+    cfg:dict, # `vocab` or `tags`, and one temperature and threshold
+) -> list: # as `Target.read` takes it
     "The columns of a bundle of schema 1 or 2, or of a run that 0.4.0 trained."
-    if cfg.get('tags'): values,threshold = cfg['tags'],None
-    else: values,threshold = dict(label=cfg.get('vocab')),cfg.get('rejection_threshold')
-    return [dict(name=k, values=v, kind='one', temperature=cfg.get('temperature', 1.), threshold=threshold) for k,v in values.items()]
+    tags = cfg.get('tags')
+    values = tags or dict(label=cfg.get('vocab'))
+    found = dict(temperature=cfg.get('temperature', 1.), threshold=None if tags else cfg.get('rejection_threshold'))
+    return [dict(name=k, values=v, kind='one') | found for k,v in values.items()]

@@ -93,7 +93,8 @@ class Evaluation:
         each = {name: o.scores for name,o in self.columns.items()}
         mean = {k: float(np.mean([o[k] for o in each.values()])) for k in _MEANS}
         per_class = {self.target.flat_name(self.target[c], v): o for c in each for v,o in each[c]['per_class'].items()}
-        speed = dict(seconds=round(self.seconds, 3), images_per_second=round(len(self.table)/max(self.seconds, 1e-9), 1))
+        rate = len(self.table)/max(self.seconds, 1e-9)
+        speed = dict(seconds=round(self.seconds, 3), images_per_second=round(rate, 1))
         return mean | dict(n=len(self.table), per_class=per_class, per_column=each) | speed
 
 # %% ../../nbs/judge/01_evaluate.ipynb #e5877b63
@@ -111,7 +112,9 @@ def _one_by_one(columns:dict) -> dict:
     "The columns of a table of several columns' answers."
     res = {}
     for name,o in columns.items():
-        res |= {name: o.column.decode(o.targets), f'{name} predicted': o.column.decode(o.said), f'{name} confidence': o.confidence}
+        res[name] = o.column.decode(o.targets)
+        res[f'{name} predicted'] = o.column.decode(o.said)
+        res[f'{name} confidence'] = o.confidence
     return res
 
 # %% ../../nbs/judge/01_evaluate.ipynb #74d5cf18
@@ -146,7 +149,8 @@ def evaluate_answers(
     columns = {c.name: ColumnAnswers(c, y[said.read], p) for c,y,p in parts}
     columns = {k: o for k,o in columns.items() if o.known.any()}
     if not columns: raise SimpsonsError('none of the labelled pictures can be read: bring them back to where they were')
-    return Evaluation(target, answers_table(table.path[said.read].tolist(), columns, len(target) > 1), columns, said.seconds)
+    for_people = answers_table(table.path[said.read].tolist(), columns, len(target) > 1)
+    return Evaluation(target, for_people, columns, said.seconds)
 
 # %% ../../nbs/judge/01_evaluate.ipynb #710a63df
 def evaluate_table(

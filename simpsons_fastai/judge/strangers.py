@@ -65,7 +65,8 @@ def open_set_table(
     if new := strangers - labels:
         raise SimpsonsError(f'no picture has the label {min(new)!r}: name some of {", ".join(sorted(labels))}')
     if len(labels - strangers) < 2:
-        raise SimpsonsError(f'{len(labels - strangers)} of {len(labels)} classes would be left to learn: name fewer strangers')
+        left = f'{len(labels - strangers)} of {len(labels)} classes'
+        raise SimpsonsError(f'{left} would be left to learn: name fewer strangers')
     odd = table.label.isin(strangers)
     return table[~odd].reset_index(drop=True), table[odd].reset_index(drop=True)
 
@@ -88,4 +89,5 @@ def measured_strangers(
     fitted = confidence[~held]
     other = confidence[held]
     res = dict(fitted_n=len(fitted), fitted_accepted=false_accept_rate(fitted, threshold))
-    return res | dict(n=len(other), accepted=false_accept_rate(other, threshold), auroc=auroc(known, other)) if len(other) else res
+    if not len(other): return res
+    return res | dict(n=len(other), accepted=false_accept_rate(other, threshold), auroc=auroc(known, other))

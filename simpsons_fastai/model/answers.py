@@ -62,7 +62,7 @@ def save(self:Answers,
     "Write the answers, whole or not at all."
     about = json.dumps(dict(asked=self.asked, seconds=self.seconds))
     with write_whole(file) as tmp:
-        np.savez_compressed(tmp, paths=np.array(self.paths, str), logits=self.logits.astype(np.float32), about=np.array(about))
+        np.savez_compressed(tmp, paths=np.array(self.paths, str), logits=np.float32(self.logits), about=np.array(about))
 
 # %% ../../nbs/model/05_answers.ipynb #b6cd3d62
 @patch(cls_method=True)
@@ -75,7 +75,7 @@ def load(cls:Answers,
             return cls(o['paths'].tolist(), o['logits'], **json.loads(str(o['about'])))
     except FileNotFoundError: raise SimpsonsError(f'{file} is missing: ask the network again') from None
     except Exception as e: # a damaged file fails in many ways
-        raise SimpsonsError(f'{file} holds no answers that can be read ({e}): remove it, and the network is asked again') from None
+        raise SimpsonsError(f'{file} holds no answers that can be read ({e}): remove it, to ask the network again') from None
 
 # %% ../../nbs/model/05_answers.ipynb #23222b57
 def _part(errors:list, logits:np.ndarray) -> np.ndarray:

@@ -28,7 +28,8 @@ def _read_checked(path:Path, sums:dict) -> bytes:
     "A file's content, after its checksum was checked."
     try: data = path.read_bytes()
     except OSError: raise SimpsonsError(f'{path} is missing: {AGAIN}') from None
-    if sums.get(path.name) != _sha256(data): raise SimpsonsError(f'{path} does not have the checksum in SHA256SUMS: {AGAIN}')
+    if sums.get(path.name) != _sha256(data):
+        raise SimpsonsError(f'{path} does not have the checksum in SHA256SUMS: {AGAIN}')
     return data
 
 # %% ../../nbs/model/02_bundle.ipynb #568a7e32
@@ -99,8 +100,9 @@ _PICKLES = ('.pkl', '.pickle', '.pth', '.pt')
 def _check_files(path:Path):
     "Refuse what is no bundle, or holds what is no part of one."
     if path.is_file() or path.suffix in _PICKLES:
-        raise SimpsonsError(f'{path} is refused: a bundle is a folder of plain data, and loading a {path.suffix or "single"} file '
-                            'could run code hidden in it; make a bundle with `simpsons train` or `save_bundle`')
+        raise SimpsonsError(f'{path} is refused: a bundle is a folder of plain data, and '
+                            f'loading a {path.suffix or "single"} file could run code hidden in it; '
+                            'make a bundle with `simpsons train` or `save_bundle`')
     if not (path/'config.json').is_file():
         raise SimpsonsError(f'{path} is no bundle, as it has no config.json: name the folder `bundle` of a run')
     odd = [p for p in path.iterdir() if p.name not in _FILES and not p.name.startswith('.')]
@@ -125,7 +127,8 @@ def _triple(o, low:float) -> bool: return isinstance(o, list) and len(o) == 3 an
 def _preprocess_ok(o) -> bool:
     if not (isinstance(o, dict) and set(o) == {'size', 'interpolation', 'mean', 'std'}): return False
     if not (isinstance(o['size'], int) and _number(o['size'], 8, 4096)): return False
-    return str(o['interpolation']).upper() in Image.Resampling.__members__ and _triple(o['mean'], -1e3) and _triple(o['std'], 1e-6)
+    if str(o['interpolation']).upper() not in Image.Resampling.__members__: return False
+    return _triple(o['mean'], -1e3) and _triple(o['std'], 1e-6)
 
 # %% ../../nbs/model/02_bundle.ipynb #62d66eca
 def _strings(o, least:int) -> bool:
@@ -146,7 +149,8 @@ def _columns_ok(o) -> bool:
 
 # %% ../../nbs/model/02_bundle.ipynb #311bdc8f
 def _member_ok(o) -> bool:
-    return isinstance(o, dict) and all(isinstance(o.get(k), str) for k in ('arch', 'head')) and _number(o.get('share'), 0, 1)
+    if not isinstance(o, dict): return False
+    return all(isinstance(o.get(k), str) for k in ('arch', 'head')) and _number(o.get('share'), 0, 1)
 
 def _members_ok(o) -> bool:
     if o is None: return True
@@ -181,7 +185,8 @@ def _check_config(cfg, path:Path) -> dict:
                             'install the simpsons_fastai that made it')
     cfg = _as_now(cfg, path)
     for key,good in _CHECKS.items():
-        if key not in cfg or not good(cfg[key]): raise SimpsonsError(f'{path}/config.json has no valid {key!r}: {AGAIN}')
+        if key not in cfg or not good(cfg[key]):
+            raise SimpsonsError(f'{path}/config.json has no valid {key!r}: {AGAIN}')
     return cfg
 
 # %% ../../nbs/model/02_bundle.ipynb #4169bae4
@@ -205,7 +210,8 @@ def load_bundle(
     _read_checked(path/'config.json', sums)
     cfg = _check_config(read_json(path/'config.json'), path)
     kept = {k: cfg[k] for k in _CHECKS if k not in ('columns', 'preprocess')}
-    return Bundle(path, target=Target.read(cfg['columns']), preprocess=Preprocess.read(cfg['preprocess']), sums=sums, **kept)
+    target = Target.read(cfg['columns'])
+    return Bundle(path, target=target, preprocess=Preprocess.read(cfg['preprocess']), sums=sums, **kept)
 
 # %% ../../nbs/model/02_bundle.ipynb #540aab81
 def newest_bundle(

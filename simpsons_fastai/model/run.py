@@ -69,7 +69,8 @@ def answers(self:Run) -> Answers:
 @patch(as_prop=True)
 def answers_table(self:Run) -> pd.DataFrame:
     "The answers to its pictures of validation and test, for people; every label is text."
-    if not (self.path/'answers.csv').is_file(): raise SimpsonsError(f'{self.path} has no answers.csv: train it again with this version')
+    if not (self.path/'answers.csv').is_file():
+        raise SimpsonsError(f'{self.path} has no answers.csv: train it again with this version')
     res = self._text('answers.csv')
     return res.astype({o: float for o in res if o in ('confidence', 'loss') or o.endswith(' confidence')})
 
@@ -166,7 +167,8 @@ def _run_row(path:Path, monitor:str) -> dict:
     except (OSError, ValueError): history = pd.DataFrame(dict(seconds=[]))
     best = history[monitor].max() if monitor in history and len(history) else math.nan
     seconds = round(float(history.seconds.sum()), 1)
-    return dict(name=path.name, state=_run_state(path, len(history)), epochs=len(history), best=best, seconds=seconds, path=str(path))
+    state = _run_state(path, len(history))
+    return dict(name=path.name, state=state, epochs=len(history), best=best, seconds=seconds, path=str(path))
 
 # %% ../../nbs/model/01_run.ipynb #5a734123
 def list_runs(
@@ -177,4 +179,5 @@ def list_runs(
     folder = Path(folder)
     if not folder.is_dir(): raise SimpsonsError(f'{folder} is not a folder: give the folder of the runs')
     paths = sorted(filter(_is_run, folder.iterdir()), key=lambda o: (o.stat().st_ctime, o.name))
-    return pd.DataFrame([_run_row(o, monitor) for o in paths], columns=['name', 'state', 'epochs', 'best', 'seconds', 'path'])
+    names = ['name', 'state', 'epochs', 'best', 'seconds', 'path']
+    return pd.DataFrame([_run_row(o, monitor) for o in paths], columns=names)
