@@ -101,7 +101,6 @@ def run_load(spec):
 
 def run_many(bundle, runtime, seconds, *files):
     "The process of `predict_many`: pictures a second."
-    from simpsons_fastai.target import one_label
     from simpsons_fastai.model.predictor import Predictor
     predictor, pictures, n = Predictor(bundle, runtime), [Path(o).read_bytes() for o in files], 0
     list(predictor.predict_many(pictures))
@@ -127,6 +126,7 @@ def materials(arch, size, folder):
     from simpsons_fastai.pictures.preprocess import Preprocess
     from simpsons_fastai.learn.models import build_model
     from simpsons_fastai.pictures.drawn import springfield_mini
+    from simpsons_fastai.target import one_label
     folder, labels = Path(folder), [f'name {i}' for i in range(10)]
     for p in springfield_mini(folder/'mini', n=60).rglob('*.jpg'): Image.open(p).resize((480, 360)).save(p, quality=90)
     bundle_model(build_model(arch, len(labels), 'fastai'), folder/'bundle', arch, 'fastai', one_label(labels), Preprocess(int(size), 'bicubic', (.485, .456, .406), (.229, .224, .225)))

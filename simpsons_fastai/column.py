@@ -76,6 +76,7 @@ class Column:
     temperature:float = 1. # logits are divided by it
     threshold:float|tuple|None = None # see `OneOf` and `AnyOf`
     kind:ClassVar[str]
+    least:ClassVar[int] # fewest values that make sense
 
     def __len__(self) -> int: return len(self.values)
 
@@ -97,6 +98,7 @@ class Column:
 class OneOf(Column):
     "Exactly one of the values is true. An answer that is less sure than `threshold` is refused."
     kind = 'one'
+    least = 2
 
     def encode(self,
         cells:Sequence, # text; anything that is no text is a missing cell
@@ -105,6 +107,11 @@ class OneOf(Column):
         place = self._places()
         try: return np.array([place[o] if isinstance(o, str) else MISSING for o in cells], np.int64)
         except KeyError as e: raise self._unknown(e.args[0]) from None
+
+    @staticmethod
+    def values_in(cells) -> tuple:
+        "The values that a table's cells hold, sorted."
+        return tuple(sorted({o for o in cells if isinstance(o, str)}))
 
     def decode(self, numbers:np.ndarray) -> list: # text, None for a missing cell
         "The cells of what `encode` or `decide` gives."
@@ -170,6 +177,7 @@ def judged(self:OneOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float,
 class AnyOf(Column):
     "Each value is true or not, from its `threshold` on: one for all, or one a value; 0.5 unless told."
     kind = 'any'
+    least = 1
 
     def _cell(self, cell, place:dict) -> np.ndarray:
         if not isinstance(cell, str): return np.full(len(self), np.nan, np.float32)
@@ -185,6 +193,11 @@ class AnyOf(Column):
         "Which values are there."
         place = self._places()
         return np.array([self._cell(o, place) for o in cells], np.float32).reshape(-1, len(self))
+
+    @staticmethod
+    def values_in(cells) -> tuple:
+        "The values that a table's cells hold, sorted."
+        return tuple(sorted({v.strip() for o in cells if isinstance(o, str) for v in o.split('|')} - {''}))
 
     def decode(self, there:np.ndarray) -> list: # names joined by '|', None for a missing cell
         "The cells of what `encode` or `decide` gives."
@@ -252,3 +265,20 @@ def judged(self:AnyOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float,
     "How likely each value of each row with a truth is, and whether it is there."
     known = self.is_known(targets)
     return probs[known].ravel(), targets[known].ravel() > .5
+
+# %% ../nbs/01_column.ipynb #b1be9de6
+@patch
+def tracks(self:OneOf,
+    cells:np.ndarray, # text a frame, '' for nobody; anything that is no text where nothing was read
+) -> list: # of arrays like `cells`, of one value a frame at most
+    "What can be followed over time."
+    return [cells]
+
+@patch
+def tracks(self:AnyOf,
+    cells:np.ndarray, # names joined by '|' a frame, '' for nobody; anything that is no text where nothing was read
+) -> list: # of arrays of one value a frame at most
+    "What can be followed over time: each value for itself."
+    names = [o.split('|') if isinstance(o, str) else None for o in cells]
+    track = lambda value: np.array([o and (value if value in o else '') for o in names], object)
+    return [track(o) for o in self.values]

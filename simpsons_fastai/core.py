@@ -18,6 +18,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from uuid import uuid4
 from fastcore.basics import num_cpus
@@ -109,15 +110,27 @@ def file_name(
 
 # %% ../nbs/00_core.ipynb #be030149
 @contextmanager
+def _sent(path:Path) -> Iterator[Path]:
+    "A temporary file whose content goes to a device or a pipe."
+    with TemporaryDirectory() as folder:
+        tmp = Path(folder)/path.name
+        yield tmp
+        with open(path, 'wb') as out: out.write(tmp.read_bytes())
+
+@contextmanager
 def write_whole(
     path:str|Path, # the file to write; missing parent folders are made
 ) -> Iterator[Path]: # a temporary file with the same suffix
-    "Write a file whole or not at all."
-    path = file_name(path).absolute()
+    "Write a file whole or not at all; into a device or a pipe, what was written is sent; a link stays one."
+    path = Path(os.path.realpath(file_name(path)))
+    if path.exists() and not path.is_file():
+        with _sent(path) as tmp: yield tmp
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.stem}-{uuid4().hex}{path.suffix}') # two machines may have processes of one number
     try:
         yield tmp
+        if path.exists(): shutil.copymode(path, tmp)
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
@@ -132,7 +145,7 @@ def write_whole_folder(
     path:str|Path, # the folder to write
 ) -> Iterator[Path]: # a temporary folder
     "Write a folder whole or not at all."
-    path = Path(path).absolute()
+    path = Path(os.path.realpath(path))
     _replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     new, old = (path.with_name(f'.{path.name}-{uuid4().hex}-{o}') for o in ('new', 'old'))

@@ -6,7 +6,8 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/target.html.md"""
 
 # %% auto #0
 __all__ = ['KINDS', 'column_of', 'Target', 'split', 'probabilities', 'answers', 'by_column', 'refuses', 'top', 'answer_row',
-           'target_of', 'scorable', 'encode', 'f1_scores', 'macro_f1', 'mean_f1', 'one_label', 'columns_of_old']
+           'facts', 'target_of', 'scorable', 'encode', 'f1_scores', 'macro_f1', 'mean_f1', 'one_label',
+           'columns_of_old']
 
 # %% ../nbs/02_target.ipynb #529e8765
 from collections.abc import Sequence
@@ -119,22 +120,34 @@ def answer_row(
     sure = [dict(label=o, confidence=round(p, 6)) for o,p in top(target, answer, k).items()]
     return rows[target.names[0]] | dict(top=sure)
 
-# %% ../nbs/02_target.ipynb #e6ccc6b3
-def _values(cells, kind:str) -> tuple:
-    names = {o for o in cells if isinstance(o, str)}
-    if kind == 'any': names = {v.strip() for o in names for v in o.split('|')} - {''}
-    return tuple(sorted(names))
+# %% ../nbs/02_target.ipynb #41af2885
+def facts(
+    target:Target,
+) -> dict: # vocab, columns; tags of several columns, rejection_threshold of a single one
+    "What is asked, as a service says it."
+    single = target.is_single
+    tags = None if single else {o.name: list(o.values) for o in target}
+    threshold = target.columns[0].config()['threshold'] if single else None
+    return dict(vocab=target.vocab, columns=target.config(), tags=tags, rejection_threshold=threshold)
 
+# %% ../nbs/02_target.ipynb #e6ccc6b3
 def _check_column(table, column:Column):
     "Refuse a column that nothing can be learnt from, and values that training never sees."
-    if len(column) < (2 if column.kind == 'one' else 1):
+    if len(column) < column.least:
         there = ', '.join(column.values) or 'all cells are empty'
-        raise SimpsonsError(f'the column {column.name!r} has {len(column) or "no"} value{"s"*(not len(column))} in training ({there}): '
-                            'it needs two or more, so leave it out or fill it')
+        n = f'{len(column)} value' if len(column) else 'no values'
+        raise SimpsonsError(f'the column {column.name!r} has {n} in training ({there}): it needs two or more, so leave it out or fill it')
     for part in ('valid', 'test'):
-        if new := set(_values(table[column.name][table.split == part], column.kind)) - set(column.values):
+        if new := set(column.values_in(table[column.name][table.split == part])) - set(column.values):
             raise SimpsonsError(f'the {part} pictures have a {column.name} {min(new)!r} that no training picture has: '
                                 'add it there, or drop it')
+
+def _column(table, name:str, kind:str) -> Column:
+    "A column with the values that training sees."
+    if kind not in KINDS: raise SimpsonsError(f'there is no kind of column {kind!r}: {name} can be one or any')
+    res = KINDS[kind](name, KINDS[kind].values_in(table[name][table.split == 'train']))
+    _check_column(table, res)
+    return res
 
 def target_of(
     table, # a DataFrame with a column `split` and one for each name
@@ -142,19 +155,17 @@ def target_of(
     kinds:dict=None, # name to kind; 'one' unless told
 ) -> Target:
     "What a table asks: its columns, with the values that training sees, sorted."
-    kinds = kinds or {}
-    seen = table[table.split == 'train']
-    columns = tuple(KINDS[k := kinds.get(o, 'one')](o, _values(seen[o], k)) for o in names)
-    for o in columns: _check_column(table, o)
-    return Target(columns)
+    return Target(tuple(_column(table, o, (kinds or {}).get(o, 'one')) for o in names))
 
+# %% ../nbs/02_target.ipynb #daf48c92
 def scorable(
     target:Target,
     table, # a DataFrame
 ): # a DataFrame
     "The rows that can be scored: those with a truth for one column at least."
     there = [o for o in target.names if o in table]
-    if not there: raise SimpsonsError(f'the table has none of the columns that the model knows: name one of them {", ".join(target.names)}')
+    if not there:
+        raise SimpsonsError(f'the table has none of the columns that the model knows: name one of them {", ".join(target.names)}')
     return table[table[there].notna().any(axis=1)].reset_index(drop=True)
 
 # %% ../nbs/02_target.ipynb #d43ab3d5

@@ -13,6 +13,8 @@ warnings.filterwarnings('ignore')
 from fastai.vision.all import *
 from safetensors.torch import load_file
 import simpsons_fastai.train.checkpoint as checkpoint, simpsons_fastai.train.train as train
+from simpsons_fastai.train.chance import random_states
+from simpsons_fastai.train.pack import alone, pack
 from simpsons_fastai.core import exit_on_error, write_json
 from simpsons_fastai.pictures.table import as_table
 from simpsons_fastai.learn.loaders import simpsons_dls
@@ -139,13 +141,13 @@ def fit(learn, a, hold):
     return run
 
 
-def digest(tensors): return hashlib.sha256(b''.join(k.encode() + checkpoint._alone(v).flatten().view(torch.uint8).numpy().tobytes() for k,v in tensors.items())).hexdigest()
+def digest(tensors): return hashlib.sha256(b''.join(k.encode() + alone(v).flatten().view(torch.uint8).numpy().tobytes() for k,v in tensors.items())).hexdigest()
 
 
 def final(learn, run):
     "What must be the same."
     tensors = {}
-    state = checkpoint.pack(dict(optimiser=learn.opt.state_dict(), chance=checkpoint.random_states(learn.dls)), tensors)
+    state = pack(dict(optimiser=learn.opt.state_dict(), chance=random_states(learn.dls)), tensors)
     rec,history = learn.recorder,run.history.drop(columns='seconds')
     told = dict(losses=[float(o) for o in rec.losses], lrs=[float(o) for o in rec.lrs], values=[[float(x) for x in o] for o in rec.values]) # before `get_preds` clears them
     with learn.no_bar(), learn.no_logging(): probs,_ = learn.get_preds()

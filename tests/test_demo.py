@@ -43,7 +43,7 @@ def tagged(tmp_path_factory):
     from simpsons_fastai.learn.models import build_network
     from simpsons_fastai.target import OneOf, Target
     target = Target((OneOf('hair', ('blue', 'none', 'grey')), OneOf('glasses', ('no', 'yes'))))
-    return bundle_model(build_network('resnet18', (3, 2), 'tags'), tmp_path_factory.mktemp('tagged')/'looks', 'resnet18', 'tags', target,
+    return bundle_model(build_network('resnet18', target, 'tags'), tmp_path_factory.mktemp('tagged')/'looks', 'resnet18', 'tags', target,
                         Preprocess(32, 'bilinear', (.5,)*3, (.5,)*3), metrics=dict(valid=dict(macro_f1=.25, accuracy=.5, n=40)))
 
 

@@ -43,11 +43,11 @@ def test_the_image_installs_what_there_is_and_starts_what_there_is():
 
 def test_the_image_listens_to_all_with_a_key_only():
     from simpsons_fastai.core import SimpsonsError
-    from simpsons_fastai.serve.server import _check_host
+    from simpsons_fastai.serve.server import check_host
     command = json.loads(dockerfile('ENTRYPOINT')[0])
     host = command[command.index('--host') + 1]
-    _check_host(host, 'a key', False)
-    with pytest.raises(SimpsonsError, match='SIMPSONS_API_KEY'): _check_host(host, '', False)
+    check_host(host, 'a key', False)
+    with pytest.raises(SimpsonsError, match='SIMPSONS_API_KEY'): check_host(host, '', False)
 
 
 def test_the_compose_file_runs_the_image():
@@ -60,7 +60,7 @@ def test_the_compose_file_runs_the_image():
 
 
 def test_the_time_to_stop_is_longer_than_the_service_takes():
-    from simpsons_fastai.serve.form import ServiceLimits
+    from simpsons_fastai.serve.limits import ServiceLimits
     limits = ServiceLimits()
     needed = limits.drain + limits.body_seconds + limits.answer_seconds
     grace = int(re.search(r'stop_grace_period: (\d+)s', (DEPLOY/'compose.yaml').read_text()).group(1))
@@ -79,7 +79,7 @@ def test_the_unit_starts_and_reloads_the_program(tmp_path):
 
 
 def test_the_page_says_the_limits_that_hold():
-    from simpsons_fastai.serve.form import ServiceLimits
+    from simpsons_fastai.serve.limits import ServiceLimits
     limits, page = ServiceLimits(), (DEPLOY/'README.md').read_text()
     for o in (f'{limits.body//10**6} MB, {limits.files} pictures, {limits.parts} parts', f'{limits.pixels//10**6} million pixels', f'{limits.queue}; {limits.held//10**6} MB; {limits.connections:,}',
               f'{limits.head_seconds:g} s and 64 kB; {limits.body_seconds:g} s', f'| {limits.answer_seconds:g} s |', f'client_max_body_size {limits.body//10**6}m'): assert o in page, o

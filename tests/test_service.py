@@ -1,6 +1,7 @@
 "The service as a real process: real pictures, many clients, bad ones among them, a stop and a new model in the middle of it."
 import asyncio, json, os, re, shutil, signal, socket, subprocess, sys, threading, time
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from service import Load
 
 SERVE = '''import json, sys
 from simpsons_fastai.core import exit_on_error
-from simpsons_fastai.serve.form import ServiceLimits
+from simpsons_fastai.serve.limits import ServiceLimits
 from simpsons_fastai.serve.server import serve
 options = json.loads(sys.argv[2])
 exit_on_error(serve, sys.argv[1], **dict(port=0) | options, limits=ServiceLimits(**json.loads(sys.argv[3])))'''
@@ -108,7 +109,7 @@ def test_a_tag_model_answers_a_value_a_column(tmp_path, pictures):
             expected = predictor.predict(data)
             assert post(o.url, data, path='/prediction')[2] == {column: v.label for column, v in expected.items()}
             row, = post(o.url, data)[2]['pictures']
-            assert row['tags']['hair'] == dict(label=expected['hair'].label, confidence=pytest.approx(expected['hair'].confidence, abs=1e-4))
+            assert row['tags']['hair'] == dict(label=expected['hair'].label, confidence=pytest.approx(expected['hair'].confidence, abs=1e-4), refused=False)
         assert json.loads(call(o.url, '/model')[2])['tags'] == tags
         assert post(o.url, *pictures[:2], path='/prediction')[0] == 400
 
@@ -361,15 +362,17 @@ def test_what_was_accepted_is_answered_before_the_end(bundle, pictures):
 def test_a_new_bundle_takes_over_and_nothing_is_lost(tmp_path, bundle, pictures):
     from simpsons_fastai.model.bundle import load_bundle, restate_bundle
     path = shutil.copytree(bundle, tmp_path/'bundle')
+    column, = load_bundle(path).target
+    refusing = lambda threshold: Target((replace(column, threshold=threshold),))
     with served(path, KEY) as o:
         version = lambda: json.loads(call(o.url, '/model', X_API_Key=KEY)[2])['version']
         versions = [version()]
         with load(o, pictures, seconds=6, key=KEY) as figures:
-            restate_bundle(load_bundle(path), rejection_threshold=1.)
+            restate_bundle(load_bundle(path), target=refusing(1.))
             status, _, body = call(o.url, '/admin/reload', b'', X_API_Key=KEY)
             assert status == 200 and json.loads(body)['version'] == version()
             versions.append(version())
-            restate_bundle(load_bundle(path), rejection_threshold=None, metrics=dict(macro_f1=.5))
+            restate_bundle(load_bundle(path), target=refusing(None), metrics=dict(macro_f1=.5))
             o.process.send_signal(signal.SIGHUP)
             for _ in range(100):
                 if version() not in versions: break

@@ -126,7 +126,7 @@ def test_eight_bits_for_tags(tag_run, tmp_path):
 
 def test_mistakes_are_told(tag_run, cli_run, faces, mini, tmp_path):
     from simpsons_fastai.train.heads import add_head
-    from simpsons_fastai.learn.columns import tag_dls
+    from simpsons_fastai.learn.loaders import simpsons_dls
     from simpsons_fastai.pictures.columns import tag_table
     from simpsons_fastai.train.train import train
     table = tag_table(mini)
@@ -134,8 +134,8 @@ def test_mistakes_are_told(tag_run, cli_run, faces, mini, tmp_path):
         'answers with one label': lambda: add_head(cli_run[0], faces, 'hairy'),
         "has a head for 'hair' already": lambda: add_head(tag_run[0], table, 'hair'),
         "no column 'beard' of tags: there is hairy": lambda: add_head(tag_run[0], faces, 'beard'),
-        "'glasses' has 1 value": lambda: tag_dls(table.assign(glasses='no')),
-        "'glasses' has no values": lambda: tag_dls(table.assign(glasses=np.nan)),
+        "'glasses' has 1 value": lambda: simpsons_dls(table.assign(glasses='no'), columns=COLUMNS),
+        "'glasses' has no values": lambda: simpsons_dls(table.assign(glasses=np.nan), columns=COLUMNS),
         "no tags are known of 'apu'": lambda: tag_table(pd.DataFrame(dict(path=['a.jpg'], label=['apu']))),
         'are for several labels a picture': lambda: train(mini, tmp_path/'no', weights='none', missing=.2),
         '--loss focal is for one label a picture': lambda: train(mini, tmp_path/'no', 'tags', weights='none', loss='focal'),

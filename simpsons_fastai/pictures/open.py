@@ -17,6 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from ..core import SimpsonsError, track
+from .guard import FORMATS, Bounds, FileBytes, structure_reason
+from contextlib import nullcontext
+from functools import cache
 
 # %% ../../nbs/pictures/01_open.ipynb #07f3b1c4
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.pbm'}
@@ -65,17 +68,31 @@ def _why(e:Exception) -> str:
     return 'truncated' if 'truncated' in str(e).lower() or isinstance(e, EOFError) else f'damaged ({e})'
 
 # %% ../../nbs/pictures/01_open.ipynb #1f3f1f47
-def _decode(src, name:str, max_pixels:int, enough:int|None) -> Image.Image:
-    "Decode a path or a file object, its size checked first."
+@cache
+def _formats() -> tuple:
+    "Those of the formats that this Pillow can decode."
+    Image.init()
+    return tuple(o for o in FORMATS if o in Image.OPEN)
+
+def _decode(file, name:str, max_pixels:int, enough:int|None) -> Image.Image:
+    "Decode an open file, its structure and its size checked first."
+    if odd := structure_reason(FileBytes(file), max_pixels): raise PictureError(name, odd)
+    file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        with Image.open(src) as im:
+        with Image.open(file, formats=_formats()) as im:
             w,h = im.size
             if not w*h: raise PictureError(name, f'zero size ({w}×{h})')
             if w*h > max_pixels: raise PictureError(name, f'too many pixels ({w}×{h}, over {max_pixels:,})')
             if enough: im.draft(None, (enough, enough))
             im.load()
             return to_rgb(im)
+
+def _file(src):
+    "A path, bytes, or a file object as an open file that can be gone to and fro in."
+    if isinstance(src, (str, Path)): return open(src, 'rb')
+    if isinstance(src, (bytes, bytearray)): return io.BytesIO(src)
+    return nullcontext(src) if getattr(src, 'seekable', bool)() else io.BytesIO(src.read())
 
 def open_image(
     src, # path, bytes, file object, Pillow image, or array (H, W) or (H, W, 3 or 4) of uint8
@@ -85,11 +102,11 @@ def open_image(
     "Open a picture as upright 8-bit RGB, or raise `PictureError`."
     if isinstance(src, np.ndarray): src = Image.fromarray(src)
     if isinstance(src, Image.Image): return to_rgb(src)
-    if is_path := isinstance(src, (str, Path)): name = str(src)
-    else: name, src = 'the given picture', io.BytesIO(src) if isinstance(src, (bytes, bytearray)) else src
+    name = str(src) if isinstance(src, (str, Path)) else 'the given picture'
     try:
-        if is_path and not os.path.getsize(src): raise PictureError(name, 'empty file (0 bytes)')
-        return _decode(src, name, max_pixels, enough)
+        with _file(src) as file:
+            if not file.seek(0, io.SEEK_END): raise PictureError(name, 'empty file (0 bytes)')
+            return _decode(file, name, max_pixels, enough)
     except PictureError: raise
     except Exception as e: raise PictureError(name, _why(e)) from None
 
@@ -148,6 +165,7 @@ def check_upload(
     "Raise `PictureError` for what should not be decoded."
     no = partial(PictureError, 'the picture')
     if not data: raise no('empty file (0 bytes)')
+    if odd := structure_reason(data, limits.pixels, Bounds(metadata=4_000_000)): raise no(odd)
     try:
         with Image.open(io.BytesIO(data), formats=_UPLOADS) as im: (w, h),jpeg,decoders = im.size,im.format in ('JPEG', 'MPO'),{o[0] for o in im.tile}
     except Image.DecompressionBombError: raise no('too many pixels') from None

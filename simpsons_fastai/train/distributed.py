@@ -18,7 +18,8 @@ from fastai.vision.all import *
 from timm.layers import convert_sync_batchnorm
 from ..core import SimpsonsError
 from .data_state import data_table, fingerprint
-from .checkpoint import pack, random_states, set_random_states
+from .pack import pack
+from .chance import random_states, set_random_states
 from .hold import hear_stop, hold_run, way_on
 from .record import is_main
 from .resume import Resumable

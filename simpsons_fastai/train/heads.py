@@ -21,7 +21,8 @@ from ..model.bundle import Bundle, load_bundle, restate_bundle
 from ..model.predictor import Predictor
 from ..judge.evaluate import evaluate_table
 from ..judge.parity import parity_of
-from ..learn.models import bundle_network, FromPixels
+from ..learn.models import bundle_network
+from ..learn.to_onnx import FromPixels
 from ..learn.loaders import readable
 from ..learn.export import bundle_model
 from ..target import OneOf, Target
@@ -82,7 +83,8 @@ def _new_head(net, table:pd.DataFrame, column:str, values:list, pre, reader, **k
 def _data(bundle:Bundle, table:pd.DataFrame, column:str) -> dict:
     "The summary of the old data, with the new column's."
     counts = {s: {v: int(n) for v,n in g[column].value_counts().items()} for s,g in table.groupby('split')}
-    return bundle.data | dict(columns=len(bundle.tags) + 1, per_tag=bundle.data.get('per_tag', {}) | {column: counts})
+    old = bundle.data.get('per_column', bundle.data.get('per_tag', {}))
+    return bundle.data | dict(columns=len(bundle.tags) + 1, per_column=old | {column: counts})
 
 def _scored(new:Bundle, old:Bundle, table:pd.DataFrame, column:str) -> Bundle:
     "The new bundle with the old metrics, and the new column's under `added`."

@@ -17,7 +17,10 @@ from ..core import SimpsonsError, iso_now, write_json, write_whole
 from ..pictures.open import PictureError
 from ..model.run import Run, checkpoints, versions
 from .data_state import data_difference, data_table
-from .checkpoint import batches_from, learner_state, newest_checkpoint, optimiser_state, pack, random_states, set_learner_state, write_checkpoint
+from .pack import pack
+from .chance import batches_from, random_states
+from .learner_state import learner_state, optimiser_state, set_learner_state
+from .checkpoint import newest_checkpoint, write_checkpoint
 from .hold import disk_error, disk_reason, hear_stop, lock_run, unhear_stop, unlock_run, way_on
 
 # %% ../../nbs/train/20_resume.ipynb #19a10cc9

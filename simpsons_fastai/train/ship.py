@@ -18,7 +18,7 @@ from ..pictures.preprocess import Preprocess
 from ..model.run import Run
 from ..model.bundle import Bundle, load_bundle, restate_bundle
 from ..model.predictor import Predictor
-from ..model.ensemble import choose, macro_f1
+from ..model.ensemble import choose
 from ..judge.evaluate import evaluate_table
 from ..judge.parity import _some, parity_of
 from ..learn.models import build_model

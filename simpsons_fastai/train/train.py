@@ -12,7 +12,7 @@ from fastai.vision.all import *
 from safetensors.torch import load_file
 from ..core import SimpsonsError, save_figure, write_json, write_whole
 from ..pictures.table import as_table
-from ..pictures.columns import tag_table
+from ..pictures.columns import leave_out
 from ..model.run import Run, forget, free_path, is_finished, new_run
 from ..model.bundle import restate_bundle
 from ..model.predictor import Predictor
@@ -23,9 +23,8 @@ from ..judge.parity import parity_of
 from ..learn.loaders import simpsons_dls
 from ..learn.speed import Compile, ProgressiveResize, present_device
 from ..learn.learner import OPTIMISERS, simpsons_learner
-from ..learn.columns import tag_dls, tag_learner
-from ..learn.recipes import FIELDS, QUICK_PICTURES, Recipe, find_recipe, override, quick, quick as make_quick, settled
-from ..learn.fit import fit_recipe, halves, loss_of
+from ..learn.recipes import FIELDS, QUICK_PICTURES, Recipe, asked as asked_of, find_recipe, override, quick, quick as make_quick, recipe_of, settled
+from ..learn.fit import fit_recipe, halves
 from .record import RunRecorder, TensorBoardLines, environment, is_main, plot_history, write_config
 from .resume import Resumable
 from .distributed import alone, check_processes, everywhere, held, in_turn, joined, n_processes, on_main, resumable, together
@@ -58,11 +57,9 @@ def few_pictures(table:pd.DataFrame, seed:int) -> pd.DataFrame:
 
 def _check_kind(recipe:Recipe):
     "Refuse what belongs to the other kind of recipe."
-    if recipe.kind == 'label':
-        if recipe.columns or recipe.missing or recipe.head == 'tags': raise SimpsonsError('--columns, --missing and --head tags are for several labels a picture: add --recipe tags')
+    if recipe.columns == 'label':
+        if recipe.missing or recipe.head == 'tags': raise SimpsonsError('--missing and --head tags are for several labels a picture: add --recipe tags')
         return
-    for name in ('loss', 'sampler', 'mix', 'head'):
-        if (value := getattr(recipe, name)) not in (None, 'none', 'tags', FIELDS[name].default): raise SimpsonsError(f'--{name} {value} is for one label a picture: leave it out for tags')
     if recipe.ensemble == 'greedy' or 'top' in recipe.ensemble: raise SimpsonsError(f'--ensemble {recipe.ensemble} is for one label a picture: use all or last3 (any number) for tags')
 
 def prepare_recipe(
@@ -85,8 +82,8 @@ def recipe_table(
     pattern:str=None, # see `scan`
 ) -> pd.DataFrame: # path, split, and label or tags
     "The table that a recipe learns from."
-    if recipe.kind == 'label': return as_table(source, pattern)
-    return tag_table(source, recipe.columns and re.split(r'\s*,\s*', recipe.columns.strip()), recipe.missing, seed, pattern)
+    table = as_table(source, pattern, **asked_of(recipe))
+    return leave_out(table, [o for o in table if o not in ('path', 'split', 'group')], recipe.missing, seed) if recipe.missing else table
 
 def recipe_learner(
     recipe:Recipe, # settled
@@ -99,9 +96,9 @@ def recipe_learner(
     kwargs |= dict(size=r.size, bs=r.bs, valid=r.valid, aug=r.aug, seed=seed, arch=r.arch, test=r.test)
     how = dict(arch=r.arch, weights=r.weights, speed=r.speed, dropout=r.dropout, opt_func=OPTIMISERS[r.opt], splitter=halves if r.schedule == 'gradual' else default_split,
                cbs=[ProgressiveResize()]*r.progressive + [Compile()]*r.compile)
-    if r.kind == 'tags': return tag_learner(tag_dls(recipe_table(r, table, seed) if 'label' in table else table, **kwargs), **how)
-    dls = simpsons_dls(table, sampler=r.sampler, **kwargs)
-    return simpsons_learner(dls, head=r.head, loss_func=loss_of(r.loss, dls), **how)
+    if 'label' in table and r.columns != 'label': table = recipe_table(r, table, seed)
+    dls = simpsons_dls(table, sampler=r.sampler, **asked_of(r), **kwargs)
+    return simpsons_learner(dls, head=r.head, loss=r.loss, **how)
 
 def _fit(learn, recipe:Recipe, run:Run, options:dict, force:bool) -> dict:
     "Train, recorded in the run; what was measured."
@@ -216,7 +213,7 @@ def resume(
     run = run if isinstance(run, Run) else Run(run)
     with joined():
         o,table = on_main(_begun, run, asked, force)
-        recipe = override(Recipe(o['recipe'], **{k: o[k] for k in FIELDS}), **{k: v for k,v in asked.items() if k in FIELDS})
+        recipe = override(recipe_of(o), **{k: v for k,v in asked.items() if k in FIELDS})
         everywhere(_check_options, o['device'], o['nan'], o['minutes'], o['tensorboard'], recipe.compile)
         with held(run.path):
             set_seed(o['seed'])
