@@ -138,7 +138,7 @@ def _data(table:pd.DataFrame, name:str) -> FT:
     return Script(Safe(json.dumps(data, ensure_ascii=False).replace('<', r'\u003c')), type='application/json', id='data')
 
 def _intro(table:pd.DataFrame, shown:int, csv:Path) -> FT:
-    total = (table.issue != '').sum()
+    total = int((table.issue != '').sum())
     some = f', of which {shown} are shown here'*(shown < total)
     return P(f'{len(table)} pictures, {total} with a finding{some}. Tick what to keep. '
              f'The download is a new table; put it beside {csv.name}, for its paths, and train on it.')
