@@ -16,7 +16,7 @@ from ..core import SimpsonsError, need, say
 from ..pictures.table import as_table, usable
 from ..learn.fit import fit_recipe
 from ..learn.learner import tta_preds
-from .train import prepare_recipe, recipe_learner
+from .prepare import prepare_recipe, recipe_learner
 
 # %% ../../nbs/train/16_doubts.ipynb #baa5052c
 METHODS = 'self_confidence', 'normalized_margin', 'confidence_weighted_entropy'
