@@ -23,7 +23,7 @@ def bundle(call:Call):
     "Write the bundle of RUN, its best epoch's network."
     print(f'the bundle lies in {call().path}')
 
-@command('train.ship:ensemble_bundles', without='table', members='folders of bundles or runs, two or more',
+@command('train.ensembles:ensemble_bundles', without='table', members='folders of bundles or runs, two or more',
          dest=dict(option='out', short='-o', is_argument=False, help="the new bundle's folder"),
          which='greedy, all, last3 or top3 (any number); all but `all` are chosen by --data')
 def ensemble(call:Call,

@@ -85,7 +85,8 @@ class Plan:
     ):
         self.out = Path(out)
         self._file = self.out/'plan.json'
-        if not self._file.is_file(): raise SimpsonsError(f'{out} holds no labels: give the folder that `simpsons label` wrote')
+        if not self._file.is_file():
+            raise SimpsonsError(f'{out} holds no labels: give the folder that `simpsons label` wrote')
         self.facts = read_json(self._file)
         known = self.facts.get('format') == FORMAT and self.facts.get('schema') in (1, SCHEMA)
         if not known: raise SimpsonsError(f'{out}/plan.json is not a plan of this version: give another folder')
@@ -137,5 +138,5 @@ def writable(
     "Say in a sentence that a folder cannot be written to."
     try: yield
     except OSError as e:
-        raise SimpsonsError(f'{out} cannot be written to ({e.strerror or e}): mend that and give the same command again, '
-                            'or give another folder') from None
+        raise SimpsonsError(f'{out} cannot be written to ({e.strerror or e}): '
+                            'mend that and give the same command again, or give another folder') from None

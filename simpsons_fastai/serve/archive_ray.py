@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 import simpsons_fastai
+from fastcore.basics import store_attr
 from ..core import SimpsonsError, n_threads, need, say
 from ..model.bundle import load_bundle
 from ..model.predictor import Predictor
@@ -30,7 +31,8 @@ def _check(good:bool, what:str, way:str=_SHARED):
 def _plan_there(out:str, plan:str, version:str) -> Plan:
     "The plan, as a worker sees it."
     here = simpsons_fastai.__version__
-    _check(version == here, f'simpsons_fastai is {here} there and {version} here', 'install the same version on all machines')
+    differs = f'simpsons_fastai is {here} there and {version} here'
+    _check(version == here, differs, 'install the same version on all machines')
     found = Plan(out) if os.path.isfile(f'{out}/plan.json') else None
     _check(found is not None and found.id == plan, f'{out} is not the folder of these labels')
     return found
@@ -51,7 +53,8 @@ def _prepared(
     model = load_bundle(bundle)
     _check(identity(model) == found.facts['bundle']['sha256'], f'{model.path} is another model')
     o = found.options
-    predictor = item_predictor(model, runtime=o['runtime'], precision=precision, device=device, n_workers=n_workers, tta=o['tta'])
+    how = dict(precision=precision, device=device, n_workers=n_workers)
+    predictor = item_predictor(model, runtime=o['runtime'], tta=o['tta'], **how)
     differs = f'the network runs in {predictor.precision} there and in {o["precision"]} here'
     _check(predictor.precision == o['precision'], differs, 'begin another folder with --precision float32')
     return found,predictor
@@ -91,7 +94,8 @@ def job_of(
     "What a worker is told."
     device = (predictor.device or '').partition(':')[0] or None
     paths = dict(out=os.path.abspath(plan.out), bundle=os.path.abspath(predictor.bundle.path))
-    return paths | dict(plan=plan.id, version=simpsons_fastai.__version__, precision=precision, device=device, n_workers=n_workers or 1)
+    how = dict(precision=precision, device=device, n_workers=n_workers or 1)
+    return paths | how | dict(plan=plan.id, version=simpsons_fastai.__version__)
 
 # %% ../../nbs/serve/17_archive_ray.ipynb #29fde9a6
 def _check_reached(address:str, seconds:float=30):
@@ -104,8 +108,9 @@ def _check_reached(address:str, seconds:float=30):
                         'give the address that it said, and set RAY_AUTH_MODE=token if it has a token')
 
 def _connect(ray, address:str):
-    own = dict(num_cpus=n_threads(), object_store_memory=100_000_000, include_dashboard=False) if address == 'local' else {}
-    if not own: _check_reached(address)
+    own = {}
+    if address == 'local': own = dict(num_cpus=n_threads(), object_store_memory=100_000_000, include_dashboard=False)
+    else: _check_reached(address)
     try: ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError) as e:
         why = str(e).strip().splitlines()[0]
@@ -133,9 +138,9 @@ def _slots(ray, n:int) -> int:
 class _Tasks:
     "The shards that workers of Ray are labelling."
     def __init__(self, ray, plan:Plan, pace:Pace, job:dict):
-        self.ray,self.plan,self.pace,self.job = ray,plan,pace,job
-        gpus = int(job['device'] not in (None, 'cpu'))
-        self.task = ray.remote(num_cpus=job['n_workers'], num_gpus=gpus, max_retries=_RETRIES, max_calls=0)(_label_shard)
+        store_attr()
+        needs = dict(num_cpus=job['n_workers'], num_gpus=int(job['device'] not in (None, 'cpu')))
+        self.task = ray.remote(**needs, max_retries=_RETRIES, max_calls=0)(_label_shard)
         self.waiting = {} # a task's reference to its shard
         self.lost = [] # shards each of whose workers was lost
 
@@ -179,8 +184,9 @@ def _heard():
 def _say_lost(plan:Plan, lost:list):
     total = sum(1 for _ in plan.shards())
     first = shown_name(lost[0].units[0].source)
-    raise SimpsonsError(f'{len(lost)} of {total} parts are not labelled, as their workers were lost each time; the first begins with '
-                        f'{first}: look at its files and at the memory of the machines, then give the same command again')
+    raise SimpsonsError(f'{len(lost)} of {total} parts are not labelled, as their workers were lost each time; '
+                        f'the first begins with {first}: look at its files and at the memory of the machines, '
+                        'then give the same command again')
 
 def label_by_ray(
     plan:Plan,

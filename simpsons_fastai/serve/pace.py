@@ -38,10 +38,14 @@ class Pace:
         else: say(self.line)
 
     @property
+    def end(self) -> datetime: # when it will be over
+        left = max(0, self.total - self.before - self.n)
+        return datetime.now() + timedelta(seconds=left/self.rate)
+
+    @property
     def line(self) -> str: # said on the way
         done = self.before + self.n
-        left = max(0, self.total - done)
-        end = f'ends {datetime.now() + timedelta(seconds=left/self.rate):%d %b %H:%M}' if self.n else 'waiting for the first answers'
+        end = f'ends {self.end:%d %b %H:%M}' if self.n else 'waiting for the first answers'
         return f'labelled {done:,} of about {max(self.total, done):,}, {self.rate:.1f}/s, {end}'
 
     @property

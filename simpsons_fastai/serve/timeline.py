@@ -69,6 +69,19 @@ def _is_short(plan:Plan) -> list:
     done = [plan.is_done(o.number) for o in plan.shards()]
     return [] if all(done) else [f'{sum(done)} of {len(done)} parts are labelled so far: this is what they show.']
 
+def _found(plan:Plan, sure:float, nobody:str, how:dict) -> tuple: # (DataFrame, dict of seconds by video)
+    "The appearances in all videos, and how long these are."
+    known = {shown_name(o['source']): o for o in plan.sources() if 'rate' in o}
+    lengths = {}
+    parts = []
+    for video,frames in _videos(plan, {k: o['rate'] for k,o in known.items()}):
+        seconds = known[video]['seconds']
+        lengths[video] = end_of(frames.time.to_numpy(), 1/plan.options['fps'], seconds)
+        found = _appearances(plan.target, frames, sure, nobody, seconds=seconds, **how)
+        parts += [o.assign(video=video) for o in found]
+    if not parts: raise SimpsonsError(f'{plan.out} holds no named frame of a video: label videos')
+    return pd.concat(parts, ignore_index=True)[_COLUMNS], lengths
+
 _COLUMNS = ['character', 'video', 'from', 'to', 'frames', 'confidence']
 
 def timeline(
@@ -79,19 +92,11 @@ def timeline(
     sure:float=0., # confidence below which a frame shows nobody
     nobody:str='nobody', # the label that means nobody, where the model has one
 ) -> pd.DataFrame: # a row an appearance: character, video, from, to (seconds), frames, confidence (mean)
-    "Make appearances of the labels of videos, and write `timeline.csv`, `timeline.png` and `timeline.html` beside them."
+    "Make appearances of the labels of videos, and write `timeline.csv`, `.png` and `.html` beside them."
     plan = Plan(Path(out).expanduser())
-    step = 1/plan.options['fps']
-    how = dict(step=step, window=window, gap=gap, shortest=shortest)
+    how = dict(step=1/plan.options['fps'], window=window, gap=gap, shortest=shortest)
     if plan.options['scenes']: how = dict(step=None, window=0., gap=0., shortest=0.)
-    known = {shown_name(o['source']): o for o in plan.sources() if 'rate' in o}
-    lengths,parts = {},[]
-    for video,frames in _videos(plan, {k: o['rate'] for k,o in known.items()}):
-        seconds = known[video]['seconds']
-        lengths[video] = end_of(frames.time.to_numpy(), step, seconds)
-        parts += [o.assign(video=video) for o in _appearances(plan.target, frames, sure, nobody, seconds=seconds, **how)]
-    if not parts: raise SimpsonsError(f'{plan.out} holds no named frame of a video: label videos')
-    found = pd.concat(parts, ignore_index=True)[_COLUMNS]
+    found,lengths = _found(plan, sure, nobody, how)
     notes = _is_short(plan)
     for o in notes: say(o)
     write_timeline(plan.out, found, lengths, notes)

@@ -50,7 +50,8 @@ def by_character(
 ) -> pd.DataFrame: # character, seconds on screen, appearances, videos, longest appearance, mean confidence
     "A row a character, the one longest on screen first."
     o = found.assign(seconds=found.to - found['from'], weighted=found.confidence*found.frames).groupby('character')
-    res = o.agg(seconds=('seconds', 'sum'), appearances=('seconds', 'size'), videos=('video', 'nunique'), longest=('seconds', 'max'))
+    res = o.agg(seconds=('seconds', 'sum'), appearances=('seconds', 'size'),
+                videos=('video', 'nunique'), longest=('seconds', 'max'))
     res['confidence'] = o.weighted.sum()/o.frames.sum()
     return res.sort_values('seconds', ascending=False).reset_index()
 
@@ -89,7 +90,8 @@ def timeline_page(
 ) -> str: # HTML
     "The summary as an HTML page that opens offline."
     minutes = sum(lengths.values())/60
-    said = f'{len(found)} appearances of {found.character.nunique()} characters in {len(lengths)} videos of {minutes:.1f} minutes.'
+    said = (f'{len(found)} appearances of {found.character.nunique()} characters '
+            f'in {len(lengths)} videos of {minutes:.1f} minutes.')
     alt = 'A lane a character: when each of them is on screen; the tables say the same in figures'
     lanes = scrolling(Img(src=data_uri(picture, 'image/png'), alt=alt), 'When each of them is on screen')
     title = 'Who was on screen, when'
