@@ -77,7 +77,7 @@ def test_it_answers_a_real_http_call(client, pictures, known):
     assert [o['label'] for o in result['confidences']][0] == answer.label and len(result['confidences']) == 5
     assert abs(result['confidences'][0]['confidence'] - answer.confidence) < 1e-3
     result = client.predict(handle_file(str(pictures[1])), api_name='/predict')
-    assert result['label'] == 'nobody I know' and len(result['confidences']) == 5 and result['confidences'][0]['confidence'] < known.bundle.rejection_threshold
+    assert result['label'] == 'nobody I know' and len(result['confidences']) == 5 and result['confidences'][0]['confidence'] < known.target.columns[0].threshold
 
 
 def test_a_program_gets_a_sentence_and_only_one_way_in(client, pictures, tmp_path):

@@ -108,7 +108,7 @@ def test_summary_names_the_heads(added):
 
 
 def test_an_ensemble_of_tags_answers_by_the_mean_and_takes_no_head(tag_run, faces, mini, tmp_path):
-    from simpsons_fastai.train.ship import ensemble_bundles
+    from simpsons_fastai.train.ensembles import ensemble_bundles
     from simpsons_fastai.train.heads import add_head
     from simpsons_fastai.learn.summary import summary
     shutil.copytree(tag_run[0]/'bundle', tmp_path/'same')

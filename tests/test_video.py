@@ -5,7 +5,8 @@ import pytest
 av = pytest.importorskip('av')
 from PIL import Image
 from simpsons_fastai.pictures.drawn import ERAS, TOWNSFOLK, draw_scene, springfield_video
-from simpsons_fastai.pictures.frames import Unit, chosen_frames
+from simpsons_fastai.pictures.footage import Unit
+from simpsons_fastai.pictures.frames import chosen_frames
 from simpsons_fastai.pictures.video import Video, quarter_turns, rgb
 
 

@@ -1,4 +1,4 @@
-"""Download the data of Journey to Springfield
+"""Download the data of Journey to Springfield, or be told at once why not
 
 Docs: https://simpsons-fastai.github.io/simpsons_fastai/pictures/kaggle.html.md"""
 
@@ -7,43 +7,57 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/pictures/kaggle.html.md"
 # %% auto #0
 __all__ = ['download_journey']
 
-# %% ../../nbs/pictures/15_kaggle.ipynb #91f0c0fd
+# %% ../../nbs/pictures/15_kaggle.ipynb #5b188b7c
 from pathlib import Path
-from ..core import SimpsonsError, write_whole_folder
+from ..core import SimpsonsError, need, write_whole_folder
 
-# %% ../../nbs/pictures/15_kaggle.ipynb #261e78ba
-def _is_journey(path:Path) -> bool: return (path/'train/simpsons_dataset').is_dir() and (path/'testset/testset').is_dir()
-
-def _kagglehub():
-    try: import kagglehub, kagglehub.config
-    except ModuleNotFoundError as e: raise SimpsonsError(f'the download needs {e.name}, which is not installed: pip install kagglehub') from None
-    return kagglehub
-
+# %% ../../nbs/pictures/15_kaggle.ipynb #23e3ae5b
 def _require_user():
     "Kaggle must know who asks."
-    from kagglehub.config import get_kaggle_credentials
-    try: known = get_kaggle_credentials()
-    except (ValueError, OSError) as e: raise SimpsonsError(f'{e}: mend the file or remove it') from None
-    if not known: raise SimpsonsError('Kaggle is not told who you are: make an API token at https://www.kaggle.com/settings/api and put it into the environment '
-                                      'variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token (an older kaggle.json in ~/.kaggle will do as well)')
+    try: known = need('kagglehub.config').get_kaggle_credentials()
+    except (ValueError, OSError) as e:
+        if isinstance(e, SimpsonsError): raise
+        raise SimpsonsError(f'{e}: mend the file or remove it') from None
+    if known: return
+    raise SimpsonsError('Kaggle is not told who you are: make an API token at https://www.kaggle.com/settings/api '
+                        'and put it into the environment variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token '
+                        '(an older kaggle.json in ~/.kaggle will do as well)')
 
+# %% ../../nbs/pictures/15_kaggle.ipynb #2d2f0487
 def _require_kaggle(by_hand:str, seconds:float=4.):
     "Kaggle must be within reach."
-    import requests
-    from kagglesdk.kaggle_env import get_endpoint, get_env
-    url = get_endpoint(get_env())
+    requests,sdk = need('requests'), need('kagglesdk.kaggle_env')
+    url = sdk.get_endpoint(sdk.get_env())
     try: requests.head(url, timeout=seconds)
-    except requests.RequestException: raise SimpsonsError(f'{url} is not within reach: connect to the network, or {by_hand}') from None
+    except requests.RequestException:
+        raise SimpsonsError(f'{url} is not within reach: connect to the network, or {by_hand}') from None
 
-# %% ../../nbs/pictures/15_kaggle.ipynb #6df3ac1c
+# %% ../../nbs/pictures/15_kaggle.ipynb #f7e62ca3
+def _reason(e:Exception) -> str: return str(e).strip().partition('\n')[0] or type(e).__name__
+
 def _went_wrong(e:Exception, competition:str, by_hand:str) -> str:
     "What a failed download means, and the way out."
-    page = f'https://www.kaggle.com/c/{competition}'
+    rules = f'https://www.kaggle.com/c/{competition}/rules'
     known = {401: 'Kaggle refuses the API token: make a new one at https://www.kaggle.com/settings/api',
-             403: f'Kaggle gives the data of {competition} only to those who accepted its rules: join the competition at {page}/rules, then try again',
+             403: f'Kaggle gives the data of {competition} only to those who accepted its rules: '
+                  f'join the competition at {rules}, then try again',
              404: f'Kaggle has no competition {competition!r}: give the name that stands in its address'}
     status = getattr(getattr(e, 'response', None), 'status_code', None)
-    return known.get(status) or f'the download of {competition} failed ({str(e).strip().partition(chr(10))[0] or type(e).__name__}): try again, or {by_hand}'
+    return known.get(status) or f'the download of {competition} failed ({_reason(e)}): try again, or {by_hand}'
+
+# %% ../../nbs/pictures/15_kaggle.ipynb #96c50937
+_PARTS = 'train/simpsons_dataset', 'testset/testset'
+
+def _is_journey(path:Path) -> bool: return all((path/o).is_dir() for o in _PARTS)
+
+def _fetch(competition:str, dest:Path, by_hand:str):
+    "Download into a folder, which appears when all is there."
+    with write_whole_folder(dest) as tmp:
+        try: need('kagglehub').competition_download(competition, output_dir=str(tmp))
+        except Exception as e: raise SimpsonsError(_went_wrong(e, competition, by_hand)) from e
+        if not _is_journey(tmp):
+            raise SimpsonsError(f'the data of {competition} are not laid out as {" and ".join(_PARTS)}: '
+                                'give another competition')
 
 def download_journey(
     dest:str|Path='data/journey', # the folder to make
@@ -54,12 +68,8 @@ def download_journey(
     if _is_journey(dest): return dest
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
         raise SimpsonsError(f'{dest} exists and is not the data: give another folder, or remove it first')
-    kagglehub,by_hand = _kagglehub(),f'download by hand from https://www.kaggle.com/c/{competition}/data and unpack at {dest}'
+    by_hand = f'download by hand from https://www.kaggle.com/c/{competition}/data and unpack at {dest}'
     _require_user()
     _require_kaggle(by_hand)
-    with write_whole_folder(dest) as tmp:
-        try: kagglehub.competition_download(competition, output_dir=str(tmp))
-        except Exception as e: raise SimpsonsError(_went_wrong(e, competition, by_hand)) from e
-        if not _is_journey(tmp):
-            raise SimpsonsError(f'the data of {competition} are not laid out as train/simpsons_dataset and testset/testset: give another competition')
+    _fetch(competition, dest, by_hand)
     return dest

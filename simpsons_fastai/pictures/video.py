@@ -7,7 +7,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/pictures/video.html.md""
 # %% auto #0
 __all__ = ['av', 'video_error', 'Video', 'quarter_turns', 'rgb']
 
-# %% ../../nbs/pictures/13_video.ipynb #952c6597
+# %% ../../nbs/pictures/13_video.ipynb #59616672
 import os
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..core import need
 from .open import PictureError
 av = need('av')
 
-# %% ../../nbs/pictures/13_video.ipynb #ef16dbb0
+# %% ../../nbs/pictures/13_video.ipynb #1515d94c
 def video_error(
     path, # of a video
     e:Exception,
@@ -28,7 +28,7 @@ def video_error(
     if isinstance(e, PermissionError): return PictureError(str(path), 'no permission to read it')
     return PictureError(str(path), f'damaged video ({getattr(e, "strerror", None) or e})')
 
-# %% ../../nbs/pictures/13_video.ipynb #c60f453e
+# %% ../../nbs/pictures/13_video.ipynb #000a4370
 _SAY_END = 'matroska,webm', 'asf'
 
 def _stream(file):
@@ -69,7 +69,7 @@ class Video:
         says_end = self.file.format.name in _SAY_END and end > self.origin
         return end - self.origin if says_end else end
 
-# %% ../../nbs/pictures/13_video.ipynb #d24646ad
+# %% ../../nbs/pictures/13_video.ipynb #3be51386
 @patch
 def _time(self:Video, frame) -> float:
     return self.end + 1/self.rate if frame.time is None else round(frame.time - self.origin, 6)
@@ -91,7 +91,7 @@ def _decoded(self:Video): # yields (seconds, frame or `PictureError`)
             if not bad: yield self.end,video_error(self.path, e)
             bad = True
 
-# %% ../../nbs/pictures/13_video.ipynb #4f51e057
+# %% ../../nbs/pictures/13_video.ipynb #96540c05
 @patch
 def _sought(self:Video, start:float): # the same, or None
     "The frames from before `start`, where they can be found."
@@ -115,7 +115,7 @@ def frames(self:Video,
             self.end = time
             yield time,frame
 
-# %% ../../nbs/pictures/13_video.ipynb #b4c22d7d
+# %% ../../nbs/pictures/13_video.ipynb #99df4f1a
 def quarter_turns(
     frame, # of PyAV
 ) -> int:
