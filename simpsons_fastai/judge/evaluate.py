@@ -25,6 +25,7 @@ def _per_value(truth:np.ndarray, said:np.ndarray) -> pd.DataFrame: # precision, 
     recall = right/support.clip(1)
     return pd.DataFrame(dict(precision=precision, recall=recall, f1=f1_scores(truth, said), support=support))
 
+# %% ../../nbs/judge/01_evaluate.ipynb #eba45240
 def column_scores(
     column:Column,
     targets:np.ndarray, # from `Column.encode`
@@ -77,6 +78,7 @@ class ColumnAnswers:
 # %% ../../nbs/judge/01_evaluate.ipynb #0b97f5d7
 _MEANS = ('macro_f1', 'accuracy', 'weighted_f1')
 
+# %% ../../nbs/judge/01_evaluate.ipynb #c9bb4054
 @dataclass
 class Evaluation:
     "The answers to a table of pictures."
@@ -91,7 +93,8 @@ class Evaluation:
         each = {name: o.scores for name,o in self.columns.items()}
         mean = {k: float(np.mean([o[k] for o in each.values()])) for k in _MEANS}
         per_class = {self.target.flat_name(self.target[c], v): o for c in each for v,o in each[c]['per_class'].items()}
-        speed = dict(seconds=round(self.seconds, 3), images_per_second=round(len(self.table)/max(self.seconds, 1e-9), 1))
+        rate = len(self.table)/max(self.seconds, 1e-9)
+        speed = dict(seconds=round(self.seconds, 3), images_per_second=round(rate, 1))
         return mean | dict(n=len(self.table), per_class=per_class, per_column=each) | speed
 
 # %% ../../nbs/judge/01_evaluate.ipynb #e5877b63
@@ -104,13 +107,17 @@ def _sentences(columns:dict, cells:list) -> list: # (n,)
     wrong = [np.where(o.known, ~o.right, None) for o in columns.values()]
     return [_sentence(list(columns), *o) for o in zip(zip(*cells), zip(*wrong))]
 
+# %% ../../nbs/judge/01_evaluate.ipynb #227862e1
 def _one_by_one(columns:dict) -> dict:
     "The columns of a table of several columns' answers."
     res = {}
     for name,o in columns.items():
-        res |= {name: o.column.decode(o.targets), f'{name} predicted': o.column.decode(o.said), f'{name} confidence': o.confidence}
+        res[name] = o.column.decode(o.targets)
+        res[f'{name} predicted'] = o.column.decode(o.said)
+        res[f'{name} confidence'] = o.confidence
     return res
 
+# %% ../../nbs/judge/01_evaluate.ipynb #74d5cf18
 def answers_table(
     paths, # of the pictures
     columns:dict, # `ColumnAnswers` by name
@@ -142,8 +149,10 @@ def evaluate_answers(
     columns = {c.name: ColumnAnswers(c, y[said.read], p) for c,y,p in parts}
     columns = {k: o for k,o in columns.items() if o.known.any()}
     if not columns: raise SimpsonsError('none of the labelled pictures can be read: bring them back to where they were')
-    return Evaluation(target, answers_table(table.path[said.read].tolist(), columns, len(target) > 1), columns, said.seconds)
+    for_people = answers_table(table.path[said.read].tolist(), columns, len(target) > 1)
+    return Evaluation(target, for_people, columns, said.seconds)
 
+# %% ../../nbs/judge/01_evaluate.ipynb #710a63df
 def evaluate_table(
     predictor, # a `Predictor`
     table:pd.DataFrame, # path, and a column for each thing asked

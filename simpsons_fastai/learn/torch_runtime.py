@@ -8,16 +8,16 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/torch_runtime.html
 __all__ = ['Torch']
 
 # %% ../../nbs/learn/15_torch_runtime.ipynb #8378059d
-from collections.abc import Iterable, Iterator
 import numpy as np, torch
 from ..core import SimpsonsError
 from ..model.bundle import Bundle
+from ..model.runtimes import Runtime
 from .models import bundle_network
 from .speed import present_device, speed_policy
 from .to_onnx import FromPixels
 
 # %% ../../nbs/learn/15_torch_runtime.ipynb #ca607a74
-class Torch:
+class Torch(Runtime):
     "The network run by torch, on a GPU where there is one."
     def __init__(self,
         bundle:Bundle,
@@ -36,7 +36,3 @@ class Torch:
     def __call__(self, pixels:np.ndarray) -> np.ndarray:
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return self.net(torch.from_numpy(pixels).to(self.device)).float().cpu().numpy()
-
-    def stream(self, batches:Iterable) -> Iterator: return map(self, batches)
-    @property
-    def lanes(self) -> list: return [self]
