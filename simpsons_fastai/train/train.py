@@ -27,8 +27,9 @@ from ..learn.columns import tag_dls, tag_learner
 from ..learn.recipes import FIELDS, QUICK_PICTURES, Recipe, find_recipe, override, quick, quick as make_quick, settled
 from ..learn.fit import fit_recipe, halves, loss_of
 from .record import RunRecorder, TensorBoardLines, environment, is_main, plot_history, write_config
-from .resume import Resumable
-from .distributed import alone, check_processes, everywhere, held, in_turn, joined, n_processes, on_main, resumable, together
+from .resume import resumable
+from .processes import alone, everywhere, held, in_turn, joined, n_processes, on_main
+from .distributed import check_processes, resumable_together, together
 from .ship import ship_run
 
 # %% ../../nbs/train/07_train.ipynb #6983aa5b
@@ -107,7 +108,7 @@ def _fit(learn, recipe:Recipe, run:Run, options:dict, force:bool) -> dict:
     "Train, recorded in the run; what was measured."
     recorder = RunRecorder(run, every=recipe.checkpoint_every)
     lines = [TensorBoardLines(run.path/'tensorboard')] if options['tensorboard'] and is_main() else []
-    with together(learn, options['seed']): fit_recipe(learn, recipe, [recorder, *lines, resumable(run, options['minutes'], options['nan'], force)])
+    with together(learn, options['seed']): fit_recipe(learn, recipe, [recorder, *lines, *resumable_together(run, options['minutes'], options['nan'], force)])
     seconds = round(sum(o['seconds'] for o in recorder.rows), 3)
     return dict(epochs=len(recorder.rows), best_epoch=recorder.best_epoch, seconds=seconds, images_per_second=round(recorder.images_per_second, 1))
 
@@ -135,7 +136,7 @@ def _check_options(device:str|None, nan:str, minutes:float, tensorboard:bool, co
     "Refuse what cannot be carried out, before any work is done."
     if not 0 <= minutes < math.inf: raise SimpsonsError(f'--minutes {minutes} makes no sense: give 0 or more')
     if device is not None: present_device(device)
-    Resumable('.', nan=nan)
+    resumable('.', nan=nan)
     if tensorboard: TensorBoardLines('.')
     check_processes(device, nan, compiled)
 
@@ -157,7 +158,7 @@ def train(
     cache:str='auto', # 'off' decodes the pictures anew every epoch
     pattern:str=None, # regular expression whose first group is the label in a file's name
     device:str=None, # 'cpu', 'cuda', ...
-    minutes:float=10., # between two checkpoints inside an epoch, see `Resumable`
+    minutes:float=10., # between two checkpoints inside an epoch, see `resumable`
     nan:str='stop', # what to do where the loss is no number: 'stop', or 'skip' the batch
     tensorboard:bool=False, # write event files for TensorBoard, too
     begun=noop, # called with the run's folder before the training
