@@ -18,7 +18,8 @@ from simpsons_fastai.target import one_label
 from simpsons_fastai.serve.archive import label, read_labels
 from simpsons_fastai.model.predictor import Predictor
 from simpsons_fastai.pictures.drawn import ERAS, draw_scene, springfield_mini, springfield_video
-from simpsons_fastai.serve.timeline import seconds_f1, timeline
+from simpsons_fastai.serve.appearances import seconds_f1
+from simpsons_fastai.serve.timeline import timeline
 
 CASES = dict(small=('resnet18', 64), large=('resnext50_32x4d', 224))
 MEMORY = r'''import re, sys, time; from pathlib import Path

@@ -40,9 +40,10 @@ def _family(predictor, folder:Path) -> dict:
 def _line(name:str, o:dict) -> str: return f"| {name} | {o['n']} | {o['macro_f1']:.4f} | {o['accuracy']:.4f} |"
 
 def _card(run:Run, bundle, scores:dict) -> str:
-    c,options = bundle.metrics['calibration'],run.config['options']
+    column,options = bundle.target.columns[0],run.config['options']
+    c = bundle.metrics['calibration'][column.name]
     return CARD.format(parameters=sum(o.numel() for o in bundle_network(bundle).parameters())/1e6, arch=bundle.arch, size=bundle.preprocess.size, seed=options['seed'],
-                       rows='\n'.join(_line(k, o) for k,o in scores.items()), temperature=bundle.temperature, threshold=bundle.rejection_threshold, **{k: c['test'][k] for k in ('ece_before', 'ece_after')},
+                       rows='\n'.join(_line(k, o) for k,o in scores.items()), temperature=column.temperature, threshold=column.threshold, **{k: c['test'][k] for k in ('ece_before', 'ece_after')},
                        train=run.config['data']['pictures']['train'], vocab=', '.join(bundle.vocab))
 
 def main():

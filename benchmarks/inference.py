@@ -23,7 +23,7 @@ from simpsons_fastai.learn.loaders import simpsons_dls
 from simpsons_fastai.learn.learner import simpsons_learner
 from simpsons_fastai.model.runtimes import RUNTIMES
 from simpsons_fastai.model.predictor import Predictor
-from simpsons_fastai.train.ship import _write_int8
+from simpsons_fastai.train.int8 import _write_int8
 from simpsons_fastai.pictures.drawn import springfield_mini
 
 CASES = dict(small=dict(arch='resnet18', size=64), large=dict(arch='resnext50_32x4d', size=224))

@@ -6,7 +6,8 @@ import argparse, contextlib, io, random, tempfile, time
 from pathlib import Path
 import numpy as np
 from simpsons_fastai.model.bundle import DEMO
-from simpsons_fastai.judge.calibrate import auroc, calibrate_bundle, false_accept_rate, open_set_table
+from simpsons_fastai.judge.calibrate import calibrate_bundle
+from simpsons_fastai.judge.strangers import auroc, false_accept_rate, open_set_table
 from simpsons_fastai.core import exit_on_error, write_json
 from simpsons_fastai.pictures.table import as_table
 from simpsons_fastai.model.predictor import Predictor
@@ -20,7 +21,7 @@ def _pair(table, strangers:list, out:Path, epochs:int, rate:float, seed:int) -> 
     known,odd = open_set_table(table, strangers)
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()): run = train(known, out, 'frames', seed=seed, epochs=epochs)
-    found = calibrate_bundle(run.bundle, run.table, odd, rate).metrics['calibration']
+    found = calibrate_bundle(run.bundle, run.table, odd, rate).metrics['calibration']['label']
     return dict(strangers=strangers, macro_f1=run.report['macro_f1'], auroc=found['strangers']['auroc'], accepted=found['strangers']['accepted'], known_refused=found['test']['refused'],
                 ece_before=found['test']['ece_before'], ece_after=found['test']['ece_after'], temperature=found['temperature'], seconds=round(time.perf_counter() - start))
 
@@ -29,7 +30,7 @@ def _nobody(test, n:int=500, seed:int=1) -> dict:
     predictor,rng = Predictor(DEMO),random.Random(seed)
     sure = lambda pictures: [o.confidence for o in predictor.predict_many(pictures)]
     known,scenes = sure(test.path),sure(draw_scene(None, ERAS[i % len(ERAS)], rng) for i in range(n))
-    threshold = predictor.bundle.rejection_threshold
+    threshold = predictor.target.columns[0].threshold
     return dict(scenes=n, auroc=auroc(known, scenes), accepted=false_accept_rate(scenes, threshold), known_refused=1 - false_accept_rate(known, threshold), threshold=threshold)
 
 def main():

@@ -14,7 +14,7 @@ from simpsons_fastai.model.bundle import DEMO
 from simpsons_fastai.core import exit_on_error, write_json
 from simpsons_fastai.pictures.table import scan
 from simpsons_fastai.learn.fit import fit_recipe
-from simpsons_fastai.train.train import prepare_recipe, recipe_learner
+from simpsons_fastai.train.prepare import prepare_recipe, recipe_learner
 
 LABELS = dict(bart='bart_simpson', homer='homer_simpson', lisa='lisa_simpson', marge='marge_simpson', maggie='maggie_simpson') # as the shipped model calls them
 

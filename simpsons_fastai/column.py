@@ -58,6 +58,7 @@ def softmax(
     e = np.exp(z - z.max(-1, keepdims=True))
     return e/e.sum(-1, keepdims=True)
 
+# %% ../nbs/01_column.ipynb #2bbf5dbb
 def sigmoid(
     logits:np.ndarray, # of any shape
     temperature:float=1., # logits are divided by it
@@ -68,6 +69,7 @@ def sigmoid(
 # %% ../nbs/01_column.ipynb #047bbe8f
 MISSING = -100 # in encoded cells of a column of kind one; nan in those of kind any
 
+# %% ../nbs/01_column.ipynb #668f0b1e
 @dataclass(frozen=True)
 class Column:
     "One thing that is asked of a picture; see `OneOf` and `AnyOf`."
@@ -76,6 +78,7 @@ class Column:
     temperature:float = 1. # logits are divided by it
     threshold:float|tuple|None = None # see `OneOf` and `AnyOf`
     kind:ClassVar[str]
+    least:ClassVar[int] # fewest values that make sense
 
     def __len__(self) -> int: return len(self.values)
 
@@ -91,12 +94,14 @@ class Column:
     def config(self) -> dict:
         "The column as JSON holds it."
         threshold = list(self.threshold) if isinstance(self.threshold, tuple) else self.threshold
-        return dict(name=self.name, values=list(self.values), kind=self.kind, temperature=self.temperature, threshold=threshold)
+        about = dict(name=self.name, values=list(self.values), kind=self.kind)
+        return about | dict(temperature=self.temperature, threshold=threshold)
 
 # %% ../nbs/01_column.ipynb #62513c9f
 class OneOf(Column):
     "Exactly one of the values is true. An answer that is less sure than `threshold` is refused."
     kind = 'one'
+    least = 2
 
     def encode(self,
         cells:Sequence, # text; anything that is no text is a missing cell
@@ -105,6 +110,11 @@ class OneOf(Column):
         place = self._places()
         try: return np.array([place[o] if isinstance(o, str) else MISSING for o in cells], np.int64)
         except KeyError as e: raise self._unknown(e.args[0]) from None
+
+    @staticmethod
+    def values_in(cells) -> tuple:
+        "The values that a table's cells hold, sorted."
+        return tuple(sorted({o for o in cells if isinstance(o, str)}))
 
     def decode(self, numbers:np.ndarray) -> list: # text, None for a missing cell
         "The cells of what `encode` or `decide` gives."
@@ -129,6 +139,7 @@ def decide(self:OneOf, probs:np.ndarray) -> np.ndarray: # int64 (n,)
     "The numbers of the likeliest values."
     return probs.argmax(-1)
 
+# %% ../nbs/01_column.ipynb #91baefc1
 @patch
 def confidence(self:OneOf, probs:np.ndarray) -> np.ndarray: # (n,)
     "How sure the answers are."
@@ -140,6 +151,7 @@ def answer(self:OneOf, probs:np.ndarray) -> Prediction:
     index = int(probs.argmax())
     return Prediction(self.values[index], index, probs)
 
+# %% ../nbs/01_column.ipynb #568bf400
 @patch
 def refuses(self:OneOf, answer:Prediction) -> bool:
     "Is the answer less sure than the threshold?"
@@ -160,9 +172,10 @@ def log_likelihood(self:OneOf,
     p = np.take_along_axis(probs, targets.clip(0)[:, None], 1)[:, 0]
     return np.where(self.is_known(targets), np.log(p.clip(1e-12)), np.nan)
 
+# %% ../nbs/01_column.ipynb #16b79cc5
 @patch
-def judged(self:OneOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float, bool), an entry for each row with a truth
-    "How sure each answer is, and whether it is right."
+def judged(self:OneOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float, bool)
+    "How sure each answer with a truth is, and whether it is right."
     known = self.is_known(targets)
     return self.confidence(probs)[known], (self.decide(probs) == targets)[known]
 
@@ -170,6 +183,7 @@ def judged(self:OneOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float,
 class AnyOf(Column):
     "Each value is true or not, from its `threshold` on: one for all, or one a value; 0.5 unless told."
     kind = 'any'
+    least = 1
 
     def _cell(self, cell, place:dict) -> np.ndarray:
         if not isinstance(cell, str): return np.full(len(self), np.nan, np.float32)
@@ -185,6 +199,11 @@ class AnyOf(Column):
         "Which values are there."
         place = self._places()
         return np.array([self._cell(o, place) for o in cells], np.float32).reshape(-1, len(self))
+
+    @staticmethod
+    def values_in(cells) -> tuple:
+        "The values that a table's cells hold, sorted."
+        return tuple(sorted({v.strip() for o in cells if isinstance(o, str) for v in o.split('|')} - {''}))
 
     def decode(self, there:np.ndarray) -> list: # names joined by '|', None for a missing cell
         "The cells of what `encode` or `decide` gives."
@@ -210,6 +229,7 @@ def from_on(self:AnyOf) -> np.ndarray: # (values,)
     "From which probability on each value counts as there."
     return np.broadcast_to(.5 if self.threshold is None else self.threshold, len(self))
 
+# %% ../nbs/01_column.ipynb #0bebf1ac
 @patch
 def decide(self:AnyOf, probs:np.ndarray) -> np.ndarray: # bool (n, values)
     "Which values are there."
@@ -221,6 +241,7 @@ def confidence(self:AnyOf, probs:np.ndarray) -> np.ndarray: # (n,)
     there = self.decide(probs)
     return np.where(there.any(-1), np.where(there, probs, 2.).min(-1), 1 - probs.max(-1))
 
+# %% ../nbs/01_column.ipynb #9429c8bb
 @patch
 def answer(self:AnyOf, probs:np.ndarray) -> SetPrediction:
     "The answer to one picture, from its probabilities (values,)."
@@ -232,6 +253,7 @@ def refuses(self:AnyOf, answer:SetPrediction) -> bool:
     "Never: where no name is sure enough, the answer is nobody."
     return False
 
+# %% ../nbs/01_column.ipynb #30206fa8
 @patch
 def row(self:AnyOf, answer:SetPrediction) -> dict:
     "An answer as JSON holds it."
@@ -252,3 +274,21 @@ def judged(self:AnyOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float,
     "How likely each value of each row with a truth is, and whether it is there."
     known = self.is_known(targets)
     return probs[known].ravel(), targets[known].ravel() > .5
+
+# %% ../nbs/01_column.ipynb #b1be9de6
+@patch
+def tracks(self:OneOf,
+    cells:np.ndarray, # text a frame, '' for nobody; anything that is no text where nothing was read
+) -> list: # of arrays like `cells`, of one value a frame at most
+    "What can be followed over time."
+    return [cells]
+
+# %% ../nbs/01_column.ipynb #eadc8e2a
+@patch
+def tracks(self:AnyOf,
+    cells:np.ndarray, # names joined by '|' a frame, '' for nobody; anything that is no text where nothing was read
+) -> list: # of arrays of one value a frame at most
+    "What can be followed over time: each value for itself."
+    names = [o.split('|') if isinstance(o, str) else None for o in cells]
+    track = lambda value: np.array([o and (value if value in o else '') for o in names], object)
+    return [track(o) for o in self.values]

@@ -18,6 +18,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from uuid import uuid4
 from fastcore.basics import num_cpus
@@ -28,8 +29,8 @@ class SimpsonsError(ValueError):
     "A user's mistake: what is wrong, with which file or option, and the way out."
 
 # %% ../nbs/00_core.ipynb #d0f31ab3
-_EXTRAS = dict(gradio='app', onnxruntime='predict', openvino='fast-cpu', tensorboard='tensorboard', ray='ray', nncf='int8',
-               av='archive', pyarrow='archive', cleanlab='clean', albumentations='albumentations')
+_EXTRAS = dict(gradio='app', onnxruntime='predict', openvino='fast-cpu', tensorboard='tensorboard', ray='ray',
+               nncf='int8', av='archive', pyarrow='archive', cleanlab='clean', albumentations='albumentations')
 _EXTRAS |= dict.fromkeys(('fastapi', 'prometheus_client', 'python_multipart', 'uvicorn'), 'serve')
 
 def _lacking(name:str, extra:str=None) -> str:
@@ -44,7 +45,8 @@ def need(
 ) -> ModuleType:
     "Import what an extra brings, or say which extra to install."
     try: return import_module(name)
-    except ModuleNotFoundError as e: raise SimpsonsError(_lacking(e.name, extra or _EXTRAS.get(name.partition('.')[0]))) from None
+    except ModuleNotFoundError as e: lacks = e.name
+    raise SimpsonsError(_lacking(lacks, extra or _EXTRAS.get(name.partition('.')[0])))
 
 # %% ../nbs/00_core.ipynb #e019e32d
 def _ending(e:BaseException) -> tuple|None: # (what to say, status); None for an error of ours
@@ -81,8 +83,7 @@ def share(
 def existing_folder(
     path:str|Path, # `~` is the user's home
     give:str='one that exists', # the way out
-) -> Path:
-    "A folder to read."
+) -> Path: # a folder to read
     path = Path(path).expanduser()
     if not path.is_dir(): raise SimpsonsError(f'{path} is not a folder: give {give}')
     return path
@@ -109,22 +110,35 @@ def file_name(
 
 # %% ../nbs/00_core.ipynb #be030149
 @contextmanager
+def _sent(path:Path) -> Iterator[Path]:
+    "A temporary file whose content goes to a device or a pipe."
+    with TemporaryDirectory() as folder:
+        tmp = Path(folder)/path.name
+        yield tmp
+        with open(path, 'wb') as out: out.write(tmp.read_bytes())
+
+@contextmanager
 def write_whole(
     path:str|Path, # the file to write; missing parent folders are made
 ) -> Iterator[Path]: # a temporary file with the same suffix
-    "Write a file whole or not at all."
-    path = file_name(path).absolute()
+    "Write a file whole or not at all; into a device or a pipe, what was written is sent; a link stays one."
+    path = Path(os.path.realpath(file_name(path)))
+    if path.exists() and not path.is_file():
+        with _sent(path) as tmp: yield tmp
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.stem}-{uuid4().hex}{path.suffix}') # two machines may have processes of one number
     try:
         yield tmp
+        if path.exists(): shutil.copymode(path, tmp)
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #dc3bea41
 def _replaceable(path:Path):
     "Refuse a folder whose place no other can take."
-    held = 'is a mount point' if os.path.ismount(path) else path.exists() and path.samefile('.') and 'is the folder you are in'
+    held = 'is a mount point' if os.path.ismount(path) else ''
+    if path.exists() and path.samefile('.'): held = held or 'is the folder you are in'
     if held: raise SimpsonsError(f'{path} {held}, so no other can take its place: give a new folder, as {path/"new"}')
 
 @contextmanager
@@ -132,7 +146,7 @@ def write_whole_folder(
     path:str|Path, # the folder to write
 ) -> Iterator[Path]: # a temporary folder
     "Write a folder whole or not at all."
-    path = Path(path).absolute()
+    path = Path(os.path.realpath(path))
     _replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     new, old = (path.with_name(f'.{path.name}-{uuid4().hex}-{o}') for o in ('new', 'old'))
@@ -155,7 +169,8 @@ def read_json(path:str|Path):
     "Read a JSON file; a `SimpsonsError` says which file is missing or damaged."
     try: return json.loads(Path(path).read_text(encoding='utf-8'))
     except FileNotFoundError: raise SimpsonsError(f'{path} is missing: give a path that exists') from None
-    except (OSError, ValueError) as e: raise SimpsonsError(f'{path} is not readable JSON ({e}): restore it or make it again') from None
+    except (OSError, ValueError) as e: why = e
+    raise SimpsonsError(f'{path} is not readable JSON ({why}): restore it or make it again')
 
 def iso_now() -> str:
     "The time now, as ISO 8601 with the zone."
@@ -213,10 +228,7 @@ class FolderLock(AbstractContextManager):
             self.holder.write_text(f'process {os.getpid()} on {socket.gethostname()}', encoding='utf-8')
         return True
 
-    def close(self):
-        "Give it up."
-        self.lock.release()
-
+    def close(self): self.lock.release()
     def __exit__(self, *args): self.close()
 
 # %% ../nbs/00_core.ipynb #752a1ac6

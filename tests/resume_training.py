@@ -158,8 +158,8 @@ def final(learn, run):
 
 def whole_way(a, hold):
     "`train` and `resume`, from the pictures to the report."
-    finish = train._finish
-    train._finish = lambda *args: (hold('report'), finish(*args))
+    finish = train.finish_run
+    train.finish_run = lambda *args: (hold('report'), finish(*args))
     begun = (Path(a.out)/'config.json').exists()
     if not begun: shutil.rmtree(a.out, ignore_errors=True) # killed before there was anything to go on with
     if is_finished(a.out): run = Run(a.out) # killed after all was done

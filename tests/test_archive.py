@@ -1,6 +1,9 @@
 "An archive is labelled by real processes that are killed: real pictures, real videos, damaged ones among them."
-import os, random, shutil, signal, subprocess, sys, time
+import json, os, random, shutil, signal, subprocess, sys, time
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 import pytest
 pytest.importorskip('av'); pytest.importorskip('pyarrow')
@@ -8,11 +11,17 @@ import pandas as pd
 import pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
 from conftest import simpsons
-from simpsons_fastai.serve.archive import Plan, label, read_labels
+from simpsons_fastai.column import AnyOf, OneOf
+from simpsons_fastai.serve.archive import Plan, label, label_here, read_labels
+from simpsons_fastai.serve.archive_begin import begin
+from simpsons_fastai.serve.pace import Pace
 from simpsons_fastai.model.bundle import DEMO, load_bundle, restate_bundle
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.pictures.drawn import springfield_video
-from simpsons_fastai.serve.timeline import seconds_f1, timeline
+from simpsons_fastai.serve.appearances import seconds_f1
+from simpsons_fastai.serve.timeline import timeline
+from simpsons_fastai.pictures.preprocess import Preprocess
+from simpsons_fastai.target import Target, answers
 
 HOW = dict(shard=8, bs=8, runtime='onnxruntime')
 PROGRAM = [sys.executable, '-m', 'simpsons_fastai.cli', 'label', 'demo']
@@ -151,7 +160,8 @@ def test_something_else_is_refused(archive, whole, tmp_path):
     refused('was begun with scenes None, not 0.2', scenes=.2)
     refused('give that again, or another folder', source=archive[0]/'ep 01.mp4')
     other = shutil.copytree(DEMO, tmp_path/'other')
-    restate_bundle(load_bundle(other), temperature=2.)
+    hot = [replace(o, temperature=2.) for o in load_bundle(other).target]
+    restate_bundle(load_bundle(other), target=Target(tuple(hot)))
     refused('another model', bundle=other)
     (archive[0]/'zz new.jpg').write_bytes(b'')
     try: refused('zz new.jpg comes where 日本 🎬.jpg came')
@@ -268,6 +278,46 @@ def test_a_phones_video_stands_upright(bart, tmp_path):
     assert set(map(tuple, rows[['label', 'width', 'height']].values)) == {('bart_simpson', 120, 160)} and len(rows) == 6
 
 
+def test_an_archive_that_0_4_0_began_is_read_and_gone_on_with(archive, whole, tmp_path):
+    "Its plan, of schema 1, does not say what the model answers."
+    out = shutil.copytree(whole, tmp_path/'old')
+    facts = json.loads((out/'plan.json').read_text())
+    (out/'plan.json').write_text(json.dumps({k: v for k, v in facts.items() if k != 'columns'} | dict(schema=1)))
+    label('demo', archive[0], out, **HOW)
+    assert same(out, whole) and Plan(out).facts['schema'] == 1 and all(Plan(out).is_done(o.number) for o in Plan(out).shards())
+    assert timeline(out).equals(timeline(shutil.copytree(whole, tmp_path/'new')))
+
+
+class Knows:
+    "Stands in for a predictor of several columns: it names in each frame what `said` has for its second."
+    target = Target((OneOf('coat', ('blue', 'red')), AnyOf('who', ('ada', 'bo'))))
+    bundle = SimpleNamespace(preprocess=Preprocess(32, 'bilinear', (.5,)*3, (.5,)*3), path=Path('/a model'), arch='none', sums={}, target=target)
+
+    def __init__(self, said): self.said = said
+
+    def predict_many(self, items, bs, errors):
+        for o in items:
+            coat, who = self.said[int(o.time)] if o.time is not None else ('red', '')
+            logits = [*(4 if c == coat else 0 for c in ('blue', 'red')), *(4 if w in who.split('|') else -4 for w in ('ada', 'bo'))]
+            yield answers(self.target, np.array([logits], np.float32))[0]
+
+
+def test_every_column_is_followed_for_itself(tmp_path):
+    "Two columns, of one of which both values may be true at the same time."
+    springfield_video(tmp_path/'ep.mp4', seconds=20, seed=3)
+    (tmp_path/'out').mkdir()
+    who = Knows([('blue' if t < 8 else 'red', '|'.join(n for n, a, b in (('ada', 2, 12), ('bo', 6, 16)) if a <= t < b)) for t in range(20)])
+    plan = begin(tmp_path/'out', [tmp_path/'ep.mp4'], who.bundle, dict(fps=1., scenes=None, k=3, bs=8, shard=8))
+    label_here(plan, Pace(20), who)
+    rows = read_labels(tmp_path/'out')
+    assert {'coat: label', 'who: label', 'who: confidence', 'coat: refused'} <= set(rows) and 'label' not in rows
+    assert rows['who: label'].tolist() == [o[1] for o in who.said] and rows['coat: label'].tolist() == [o[0] for o in who.said]
+    assert {o['label'] for o in rows.top[7]} == {'coat: blue', 'who: ada|bo'}
+    found = timeline(tmp_path/'out').set_index('character')[['from', 'to']]
+    assert {k: tuple(o) for k, o in zip(found.index, found.values.tolist())} == {
+        'coat: blue': (0, 7.5), 'coat: red': (7.5, 20), 'who: ada': (1.5, 11.5), 'who: bo': (5.5, 15.5)}
+
+
 def test_the_page_is_readable_on_a_phone(archive, whole, tmp_path, browser):
     out = shutil.copytree(whole, tmp_path/'page')
     timeline(out)
@@ -289,5 +339,5 @@ def test_the_program_says_what_it_did(archive, tmp_path):
 
 @pytest.mark.parametrize('module, those', [('archive', 'torch fastai timm pandas matplotlib'), ('timeline', 'torch fastai timm')])
 def test_neither_fastai_nor_torch_is_imported(module, those):
-    code = f'import sys, simpsons_fastai.{module}; print([o for o in {those.split()} if o in sys.modules])'
+    code = f'import sys, simpsons_fastai.serve.{module}; print([o for o in {those.split()} if o in sys.modules])'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'

@@ -53,9 +53,9 @@ def test_a_bundle_made_again_stays_calibrated(cli_run, mini, tmp_path):
     for i, o in enumerate(sorted((mini/'test').rglob('*.jpg'))[:6]): shutil.copy(o, tmp_path/f'strangers/{i}.jpg')
     done = simpsons('calibrate', run, '--strangers', tmp_path/'strangers')
     assert done.returncode == 0 and 'taken for somebody' in done.stdout, done.stderr
-    facts = lambda: {k: v for k, v in json.loads((run/'bundle/config.json').read_text()).items() if k in ('temperature', 'rejection_threshold', 'metrics')}
+    facts = lambda: {k: v for k, v in json.loads((run/'bundle/config.json').read_text()).items() if k in ('columns', 'metrics')}
     calibrated = facts()
-    assert calibrated['rejection_threshold'] and calibrated['metrics']['calibration']['strangers']['fitted_n'] == 3
+    assert calibrated['columns'][0]['threshold'] and calibrated['metrics']['calibration']['label']['strangers']['fitted_n'] == 3
     assert simpsons('bundle', run).returncode == 0 and facts() == calibrated
 
 

@@ -1,9 +1,9 @@
 "What every module stands on."
-import contextlib, logging, os, subprocess, sys
+import contextlib, json, logging, os, stat, subprocess, sys
 from pathlib import Path
 import pytest
-from simpsons_fastai.core import (SimpsonsError, exit_on_error, file_name, is_locked, lock_folder, need, new_place, say, share, track,
-                                  write_whole, write_whole_folder)
+from simpsons_fastai.core import (SimpsonsError, exit_on_error, file_name, is_locked, lock_folder, need, new_place, read_json, say, share,
+                                  track, write_json, write_whole, write_whole_folder)
 
 
 def half(n):
@@ -101,3 +101,31 @@ def test_what_is_said_can_be_silenced(capsys):
 def test_progress_in_a_log_is_a_line_now_and_then(capsys):
     assert list(track(range(3), 'pictures:', every=0)) == [0, 1, 2]
     assert capsys.readouterr().out == 'pictures: 0 of 3\npictures: 1 of 3\npictures: 2 of 3\n'
+
+
+def test_what_is_written_to_a_link_goes_to_its_target(tmp_path):
+    "And the link stays one."
+    (tmp_path/'real').mkdir()
+    target, link = tmp_path/'real/a.json', tmp_path/'link.json'
+    target.write_text('old')
+    target.chmod(0o600)
+    link.symlink_to(target)
+    write_json(link, dict(new=1))
+    assert link.is_symlink() and read_json(target) == dict(new=1) and target.stat().st_mode & 0o777 == 0o600
+    folder = tmp_path/'folder'
+    folder.symlink_to(tmp_path/'real', target_is_directory=True)
+    with write_whole_folder(folder) as tmp: (tmp/'b.txt').write_text('b')
+    assert folder.is_symlink() and [o.name for o in (tmp_path/'real').iterdir()] == ['b.txt']
+
+
+def test_a_device_or_a_pipe_gets_what_was_written(tmp_path):
+    "And is no file afterwards."
+    pipe = tmp_path/'pipe'
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(['cat', pipe], stdout=subprocess.PIPE, text=True)
+    write_json(pipe, dict(a=1))
+    assert json.loads(reader.communicate(timeout=20)[0]) == dict(a=1) and pipe.is_fifo()
+    write_json('/dev/null', dict(a=1))
+    assert stat.S_ISCHR(os.stat('/dev/null').st_mode)
+    with pytest.raises(OSError): write_json('/dev/full', dict(a=1))
+    assert stat.S_ISCHR(os.stat('/dev/full').st_mode)

@@ -43,7 +43,7 @@ def tagged(tmp_path_factory):
     from simpsons_fastai.learn.models import build_network
     from simpsons_fastai.target import OneOf, Target
     target = Target((OneOf('hair', ('blue', 'none', 'grey')), OneOf('glasses', ('no', 'yes'))))
-    return bundle_model(build_network('resnet18', (3, 2), 'tags'), tmp_path_factory.mktemp('tagged')/'looks', 'resnet18', 'tags', target,
+    return bundle_model(build_network('resnet18', target, 'tags'), tmp_path_factory.mktemp('tagged')/'looks', 'resnet18', 'tags', target,
                         Preprocess(32, 'bilinear', (.5,)*3, (.5,)*3), metrics=dict(valid=dict(macro_f1=.25, accuracy=.5, n=40)))
 
 
@@ -77,7 +77,7 @@ def test_it_answers_a_real_http_call(client, pictures, known):
     assert [o['label'] for o in result['confidences']][0] == answer.label and len(result['confidences']) == 5
     assert abs(result['confidences'][0]['confidence'] - answer.confidence) < 1e-3
     result = client.predict(handle_file(str(pictures[1])), api_name='/predict')
-    assert result['label'] == 'nobody I know' and len(result['confidences']) == 5 and result['confidences'][0]['confidence'] < known.bundle.rejection_threshold
+    assert result['label'] == 'nobody I know' and len(result['confidences']) == 5 and result['confidences'][0]['confidence'] < known.target.columns[0].threshold
 
 
 def test_a_program_gets_a_sentence_and_only_one_way_in(client, pictures, tmp_path):

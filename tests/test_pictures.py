@@ -101,3 +101,73 @@ def test_names_that_carry_the_label(family):
     assert table.label.value_counts().to_dict() == dict(bart=78, homer=61, lisa=33, maggie=30, marge=24)
     good, broken = usable(table, verbose=False)
     assert len(good) == 226 and broken.empty
+
+
+# Opening
+
+def test_every_kind_of_broken_picture_has_its_reason(tmp_path):
+    from simpsons_fastai.pictures.open import PictureError
+    Image.new('RGB', (120, 90), 'skyblue').save(tmp_path/'good.png')
+    good = (tmp_path/'good.png').read_bytes()
+    (tmp_path/'folder.png').mkdir()
+    for name, data in dict(empty=b'', cut=good[:len(good)//2], text=b'I am not a picture', bomb=_bomb(good)).items(): (tmp_path/f'{name}.png').write_bytes(data)
+    for name, reason in dict(empty='empty file (0 bytes)', cut='truncated', text='not a picture', bomb='too many pixels (over 100,000,000)', absent='missing file',
+                             folder='a folder, not a picture').items():
+        with pytest.raises(PictureError) as e: open_image(tmp_path/f'{name}.png')
+        assert e.value.reason == reason and e.value.name == str(tmp_path/f'{name}.png')
+    with pytest.raises(PictureError, match='the given picture: not a picture'): open_image(b'nothing')
+    with pytest.raises(PictureError, match='too many pixels .120×90, over 10,000.'): open_image(good, max_pixels=10_000)
+    assert open_image(tmp_path/'good.png').size == (120, 90) and open_image(good) == open_image(np.asarray(Image.open(tmp_path/'good.png')))
+
+
+def test_greys_of_every_depth():
+    from simpsons_fastai.pictures.open import to_rgb
+    ramp = np.linspace(0, 1, 256)[None].repeat(4, 0)
+    for top, kind in ((65535, np.uint16), (65535, np.int32), (255, np.int32), (1, np.float32), (200, np.float32), (1e6, np.float32)):
+        grey = np.asarray(to_rgb(Image.fromarray((ramp*top).astype(kind))))[..., 0].astype(int)
+        scale = 200 if top == 200 else 255
+        assert abs(grey - ramp*scale).max() <= 1, (top, kind)
+    assert to_rgb(Image.new('RGBA', (4, 4), (255, 0, 0, 128))).getpixel((0, 0)) == (255, 127, 127)
+
+
+def test_uploads_that_are_not_decoded():
+    import io
+    from simpsons_fastai.pictures.open import _UPLOADS, Limits, PictureError, check_upload, upload_name
+    def written(kind, size=(40, 30)):
+        out = io.BytesIO(); Image.new('RGB', size, 'teal').save(out, kind); return out.getvalue()
+    assert [check_upload(written(o)) for o in _UPLOADS] == [150] + [1200]*6
+    for bad, reason in ((b'', 'empty file (0 bytes)'), (b'<svg/>', 'not a picture'), (written('EPS'), 'not a picture'),
+                        (written('PNG', (4000, 2501)), 'too many pixels (4000×2501, over 9,000,000)'), (written('JPEG') + b'\xff\xda'*101, 'more than 100 passes in one JPEG'),
+                        (b'P3 1 1 255 1 2 3', 'in an encoding that takes too long to decode'), (b'P6 1 1 254 abc', 'in an encoding that takes too long to decode')):
+        with pytest.raises(PictureError) as e: check_upload(bad)
+        assert e.value.reason.startswith(reason)
+    assert check_upload(written('JPEG', (4000, 2501))) == 4000*2501//8
+    with pytest.raises(PictureError, match='too many pixels'): check_upload(written('PNG'), Limits(pixels=1000))
+    assert [upload_name(o, 0) for o in ('../../etc/lisa.jpg', 'C:\\li\0sa.jpg', '')] == ['lisa.jpg', 'lisa.jpg', 'picture 1']
+
+
+def test_pictures_inside_a_page():
+    import base64
+    from simpsons_fastai.pictures.open import jpeg_uri, scaled
+    drawing = Image.new('RGB', (120, 90), 'skyblue')
+    assert [scaled(drawing, o).size for o in (60, 240, 1)] == [(60, 45), (240, 180), (1, 1)]
+    assert open_image(base64.b64decode(jpeg_uri(drawing).partition(',')[2])).size == drawing.size
+
+
+# Preprocessing
+
+def test_two_threads_give_the_same_pixels():
+    from concurrent.futures import ThreadPoolExecutor
+    from itertools import product
+    from simpsons_fastai.pictures.preprocess import Preprocess
+    with ThreadPoolExecutor(1) as pool:
+        for size, (w, h) in product((32, 64, 75, 96, 224, 288), ((480, 360), (333, 251), (28, 28))):
+            pre, im = Preprocess(size, 'bicubic', (0.,)*3, (1.,)*3), np.random.default_rng(size).integers(0, 256, (h, w, 3), dtype=np.uint8)
+            assert (pre.pixels(im, pool) == pre.pixels(im)).all()
+
+
+def test_views_that_are_not_known():
+    from simpsons_fastai.core import SimpsonsError
+    from simpsons_fastai.pictures.preprocess import views
+    assert [len(views(64, o)) for o in ('none', 'flip', 'shifts')] == [1, 2, 10]
+    with pytest.raises(SimpsonsError, match='use none, flip, shifts'): views(64, 'all')

@@ -8,7 +8,7 @@ ray = pytest.importorskip('ray', reason="ray is not installed: pip install 'simp
 import simpsons_fastai
 from conftest import simpsons
 from test_archive import HOW, PROGRAM, same
-from simpsons_fastai.serve import archive
+from simpsons_fastai.serve import archive_ray
 from simpsons_fastai.serve.archive import Plan, label, read_labels
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.pictures.drawn import ERAS, draw_scene, springfield_video
@@ -97,7 +97,7 @@ def test_a_worker_and_a_node_are_lost(cluster, source, whole, tmp_path):
 
 
 def test_a_shard_that_is_lost_each_time_is_left_out_and_told_of(cluster, source, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, '_RETRIES', 0)
+    monkeypatch.setattr(archive_ray, '_RETRIES', 0)
     out, how = tmp_path/'out', HOW | dict(shard=56, engine='ray', address=cluster.address)
     middle = lambda: n_shards(out) and time.time() - max(o.stat().st_mtime for o in out.glob('shard-*')) > .1
     killer = threading.Thread(target=kill_one, args=(cluster.head_node, middle))

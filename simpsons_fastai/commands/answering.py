@@ -23,7 +23,7 @@ def bundle(call:Call):
     "Write the bundle of RUN, its best epoch's network."
     print(f'the bundle lies in {call().path}')
 
-@command('train.ship:ensemble_bundles', without='table', members='folders of bundles or runs, two or more',
+@command('train.ensembles:ensemble_bundles', without='table', members='folders of bundles or runs, two or more',
          dest=dict(option='out', short='-o', is_argument=False, help="the new bundle's folder"),
          which='greedy, all, last3 or top3 (any number); all but `all` are chosen by --data')
 def ensemble(call:Call,
@@ -94,7 +94,8 @@ def predict(call:Call,
     _say_rows(files := pictures_in(what[1:]), _local(facts, files, bs, call.given))
 
 # %% ../../nbs/commands/04_answering.ipynb #9d7bdfb7
-@command('serve.archive:label', out=dict(short='-o', is_argument=False), k='labels a row',
+@command('serve.archive:label', also=options_of('model.predictor:Predictor.__init__', 'runtime precision device n_workers tta'),
+         out=dict(short='-o', is_argument=False), k='labels a row',
          source=dict(type=list[Path], help='a folder with all that is below it, a list (.txt, or .csv with the column path), pictures or videos'),
          shard='rows a file, about; what is lost at most when the process is killed',
          n_workers='threads that decode; with ray the cores that a worker takes, 1 unless told')
@@ -105,7 +106,7 @@ def label(call:Call):
 @command('serve.timeline:timeline', out='the folder that `simpsons label` wrote')
 def timeline(call:Call):
     "Make appearances of the labels of videos: who was on screen, when. A table, a picture, a page."
-    from simpsons_fastai.serve.timeline import by_character
+    from simpsons_fastai.serve.timeline_page import by_character
     found = call()
     print(by_character(found).round(2).to_string(index=False) if len(found) else 'nobody was on screen')
     print(f"the timeline lies in {call['out']}: timeline.csv, timeline.png, timeline.html")

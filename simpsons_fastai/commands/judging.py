@@ -8,6 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/commands/judging.html.md
 __all__ = ['labelled_part', 'evaluate', 'compare', 'report', 'pictures_in', 'calibrate', 'submit']
 
 # %% ../../nbs/commands/03_judging.ipynb #bc3f6fd9
+import sys
 from pathlib import Path
 from ..core import SimpsonsError
 from .options import Call, app, command
@@ -16,11 +17,11 @@ from .options import Call, app, command
 def labelled_part(
     table, # a DataFrame: path, split, and what is known of the pictures
     split:str|None, # 'train', 'valid', 'test' or 'all'; the test part unless told, or all where there is none
-    tags:dict=None, # of a tag model
+    target=None, # a model's `Target`; one label a picture unless told
 ) -> tuple: # the split, and its rows
     "The labelled rows of a split."
-    from simpsons_fastai.judge.evaluate import labelled
-    rows = labelled(table, tags)
+    from simpsons_fastai.target import one_label, scorable
+    rows = scorable(target or one_label([]), table)
     if split is None: split = 'test' if (rows.split == 'test').any() else 'all'
     part = rows[(rows.split == split) | (split == 'all')]
     if part.empty:
@@ -35,8 +36,8 @@ def _say_classes(classes:dict):
 
 def _say_scores(split:str, o:dict):
     print(f"{split}: macro F1 {o['macro_f1']:.4f}, weighted F1 {o['weighted_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
-    if 'per_tag' not in o: return _say_classes(o['per_class'])
-    for column,own in o['per_tag'].items():
+    if len(o['per_column']) == 1: return _say_classes(o['per_class'])
+    for column,own in o['per_column'].items():
         print(f"{column}: macro F1 {own['macro_f1']:.4f}, accuracy {own['accuracy']:.4f} on {own['n']} pictures")
         _say_classes(own['per_class'])
 
@@ -54,11 +55,10 @@ def evaluate(call:Call,
     facts = load_bundle(bundle)
     from simpsons_fastai.core import write_json
     from simpsons_fastai.pictures.table import as_table, usable
-    from simpsons_fastai.pictures.columns import tag_table
     from simpsons_fastai.judge.evaluate import evaluate_table
     from simpsons_fastai.model.predictor import Predictor
-    table = tag_table(data, tags=facts.tags, pattern=pattern) if facts.tags else as_table(data, pattern)
-    split,part = labelled_part(table, split, facts.tags)
+    table = as_table(data, pattern, known=facts.target)
+    split,part = labelled_part(table, split, facts.target)
     rows,broken = usable(part)
     result = dict(split=split, left_out=len(broken)) | evaluate_table(Predictor(facts), rows).scores
     if out: write_json(out, result)
@@ -83,12 +83,9 @@ def report(call:Call):
 def pictures_in(
     paths:list, # pictures, and folders of some
 ) -> list: # of files
-    "The pictures named, and those in the folders named."
-    from simpsons_fastai.pictures.open import is_image_name
-    of = lambda p: sorted(o for o in p.rglob('*') if is_image_name(o)) if p.is_dir() else [p]
-    files = [f for p in paths for f in of(p)]
-    if not files: raise SimpsonsError(f'there is no picture in {", ".join(map(str, paths))}: name pictures, or folders that hold some')
-    return files
+    "The pictures named, and those in the folders named; what is to say of them does not disturb the answers."
+    from simpsons_fastai.pictures.walk import named_pictures
+    return named_pictures(paths, lambda said: print(said, file=sys.stderr))
 
 def _unlabelled(source:Path):
     "A table of pictures, with labels or without."
@@ -99,8 +96,10 @@ def _unlabelled(source:Path):
     except SimpsonsError: return pd.DataFrame(dict(path=map(str, pictures_in([source]))))
 
 # %% ../../nbs/commands/03_judging.ipynb #d6fff46e
-def _say_calibration(found:dict):
-    print(f"temperature {found['temperature']:.3f}; refused below {found['rejection_threshold']:.3f}")
+def _say_calibration(column:str, found:dict):
+    limits = found['threshold']
+    said = f'refused below {limits:.3f}' if isinstance(limits, float) else 'named from ' + ', '.join(f'{o:.3f}' for o in limits)
+    print(f"{column}: temperature {found['temperature']:.3f}; {said}")
     for s in ('valid', 'test'):
         if o := found.get(s):
             print(f"{s}: expected calibration error {o['ece_before']:.4f} before, {o['ece_after']:.4f} after; {o['refused']:.1%} of {o['n']} refused")
@@ -118,12 +117,13 @@ def calibrate(call:Call,
 ):
     "Fit RUN's temperature, and the confidence below which it refuses to answer, on validation pictures."
     from simpsons_fastai.pictures.table import as_table
+    from simpsons_fastai.model.bundle import load_bundle
     from simpsons_fastai.model.run import Run
     if data is None and not (run/'table.csv').is_file():
         raise SimpsonsError(f'{run} holds no table.csv of a run: give labelled pictures with --data')
-    table = Run(run).table if data is None else as_table(data)
+    table = Run(run).table if data is None else as_table(data, known=load_bundle(run).target)
     made = call(bundle=run, table=table, strangers=None if strangers is None else _unlabelled(strangers))
-    _say_calibration(made.metrics['calibration'])
+    for column,found in made.metrics['calibration'].items(): _say_calibration(column, found)
 
 # %% ../../nbs/commands/03_judging.ipynb #23088405
 @command('judge.submit:submit', without='bs', out=dict(short='-o'), test_dir='the folder of test pictures, or the unpacked Journey archive',

@@ -8,8 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/evaluate.html.md""
 __all__ = ['column_scores', 'scores', 'ColumnAnswers', 'Evaluation', 'answers_table', 'evaluate_answers', 'evaluate_table',
            'labelled']
 
-# %% ../../nbs/judge/01_evaluate.ipynb #38315f1a
-import math
+# %% ../../nbs/judge/01_evaluate.ipynb #19725b7f
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from fastcore.basics import patch
@@ -17,13 +16,16 @@ from ..core import SimpsonsError
 from ..model.answers import Answers, ask
 from ..target import Column, OneOf, Target, encode, f1_scores, probabilities, scorable
 
-# %% ../../nbs/judge/01_evaluate.ipynb #1c7a2750
+# %% ../../nbs/judge/01_evaluate.ipynb #223cbc47
 def _per_value(truth:np.ndarray, said:np.ndarray) -> pd.DataFrame: # precision, recall, f1, support
     "The scores of each value, from indicators (n, values)."
     right = (truth & said).sum(0)
     support = truth.sum(0)
-    return pd.DataFrame(dict(precision=right/said.sum(0).clip(1), recall=right/support.clip(1), f1=f1_scores(truth, said), support=support))
+    precision = right/said.sum(0).clip(1)
+    recall = right/support.clip(1)
+    return pd.DataFrame(dict(precision=precision, recall=recall, f1=f1_scores(truth, said), support=support))
 
+# %% ../../nbs/judge/01_evaluate.ipynb #eba45240
 def column_scores(
     column:Column,
     targets:np.ndarray, # from `Column.encode`
@@ -40,7 +42,7 @@ def column_scores(
     rows = zip(column.values, each.fillna(dict(f1=0.)).to_dict('records'))
     return dict(macro_f1=macro, accuracy=accuracy, weighted_f1=weighted, n=int(known.sum()), per_class=dict(rows))
 
-# %% ../../nbs/judge/01_evaluate.ipynb #3e70bd2f
+# %% ../../nbs/judge/01_evaluate.ipynb #36099c6b
 def scores(
     labels, # the true labels, n of them
     predicted, # the predicted labels
@@ -50,7 +52,7 @@ def scores(
     column = OneOf('label', tuple(vocab))
     return column_scores(column, column.encode(labels), column.encode(predicted))
 
-# %% ../../nbs/judge/01_evaluate.ipynb #cea4b911
+# %% ../../nbs/judge/01_evaluate.ipynb #e394e25c
 @dataclass
 class ColumnAnswers:
     "A column's answers to some pictures."
@@ -73,9 +75,10 @@ class ColumnAnswers:
     @property
     def scores(self) -> dict: return column_scores(self.column, self.targets, self.said)
 
-# %% ../../nbs/judge/01_evaluate.ipynb #84a27182
+# %% ../../nbs/judge/01_evaluate.ipynb #0b97f5d7
 _MEANS = ('macro_f1', 'accuracy', 'weighted_f1')
 
+# %% ../../nbs/judge/01_evaluate.ipynb #c9bb4054
 @dataclass
 class Evaluation:
     "The answers to a table of pictures."
@@ -90,10 +93,11 @@ class Evaluation:
         each = {name: o.scores for name,o in self.columns.items()}
         mean = {k: float(np.mean([o[k] for o in each.values()])) for k in _MEANS}
         per_class = {self.target.flat_name(self.target[c], v): o for c in each for v,o in each[c]['per_class'].items()}
-        speed = dict(seconds=round(self.seconds, 3), images_per_second=round(len(self.table)/max(self.seconds, 1e-9), 1))
+        rate = len(self.table)/max(self.seconds, 1e-9)
+        speed = dict(seconds=round(self.seconds, 3), images_per_second=round(rate, 1))
         return mean | dict(n=len(self.table), per_class=per_class, per_column=each) | speed
 
-# %% ../../nbs/judge/01_evaluate.ipynb #9b9ea8bd
+# %% ../../nbs/judge/01_evaluate.ipynb #e5877b63
 def _sentence(names:list, cells:list, wrong:list) -> str:
     "Several columns' cells as text, the wrong ones first; those whose truth is missing are left out."
     known = sorted((i for i,o in enumerate(wrong) if o is not None), key=lambda i: not wrong[i])
@@ -101,30 +105,36 @@ def _sentence(names:list, cells:list, wrong:list) -> str:
 
 def _sentences(columns:dict, cells:list) -> list: # (n,)
     wrong = [np.where(o.known, ~o.right, None) for o in columns.values()]
-    if len(columns) == 1: return list(cells[0])
     return [_sentence(list(columns), *o) for o in zip(zip(*cells), zip(*wrong))]
 
+# %% ../../nbs/judge/01_evaluate.ipynb #227862e1
 def _one_by_one(columns:dict) -> dict:
     "The columns of a table of several columns' answers."
-    if len(columns) == 1: return {}
-    cells = [{name: o.column.decode(o.targets), f'{name} predicted': o.column.decode(o.said), f'{name} confidence': o.confidence}
-             for name,o in columns.items()]
-    return {k: v for o in cells for k,v in o.items()}
+    res = {}
+    for name,o in columns.items():
+        res[name] = o.column.decode(o.targets)
+        res[f'{name} predicted'] = o.column.decode(o.said)
+        res[f'{name} confidence'] = o.confidence
+    return res
 
+# %% ../../nbs/judge/01_evaluate.ipynb #74d5cf18
 def answers_table(
     paths, # of the pictures
     columns:dict, # `ColumnAnswers` by name
+    several:bool, # of a target with several columns
 ) -> pd.DataFrame: # path, label, predicted, confidence, loss; of several columns these for each, too
     "The answers for people."
     parts = list(columns.values())
+    truth = [o.column.decode(o.targets) for o in parts]
+    said = [o.column.decode(o.said) for o in parts]
+    label, predicted = (_sentences(columns, o) if several else o[0] for o in (truth, said))
     known = np.array([o.known for o in parts])
-    confidence = np.array([o.confidence for o in parts])
-    res = dict(path=paths, label=_sentences(columns, [o.column.decode(o.targets) for o in parts]),
-               predicted=_sentences(columns, [o.column.decode(o.said) for o in parts]),
-               confidence=(confidence*known).sum(0)/known.sum(0), loss=np.nansum([o.loss for o in parts], 0))
-    return pd.DataFrame(res | _one_by_one(columns))
+    confidence = (np.array([o.confidence for o in parts])*known).sum(0)/known.sum(0)
+    loss = np.nansum([o.loss for o in parts], 0)
+    res = dict(path=paths, label=label, predicted=predicted, confidence=confidence, loss=loss)
+    return pd.DataFrame(res | (_one_by_one(columns) if several else {}))
 
-# %% ../../nbs/judge/01_evaluate.ipynb #0d5d7023
+# %% ../../nbs/judge/01_evaluate.ipynb #bc4dd3cd
 def evaluate_answers(
     target:Target,
     table:pd.DataFrame, # path, and a column for each thing asked
@@ -139,8 +149,10 @@ def evaluate_answers(
     columns = {c.name: ColumnAnswers(c, y[said.read], p) for c,y,p in parts}
     columns = {k: o for k,o in columns.items() if o.known.any()}
     if not columns: raise SimpsonsError('none of the labelled pictures can be read: bring them back to where they were')
-    return Evaluation(target, answers_table(table.path[said.read].tolist(), columns), columns, said.seconds)
+    for_people = answers_table(table.path[said.read].tolist(), columns, len(target) > 1)
+    return Evaluation(target, for_people, columns, said.seconds)
 
+# %% ../../nbs/judge/01_evaluate.ipynb #710a63df
 def evaluate_table(
     predictor, # a `Predictor`
     table:pd.DataFrame, # path, and a column for each thing asked

@@ -7,23 +7,31 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/parity.html.md"""
 # %% auto #0
 __all__ = ['compare', 'parity_of']
 
-# %% ../../nbs/judge/02_parity.ipynb #1342fe09
+# %% ../../nbs/judge/02_parity.ipynb #19849ff0
 import numpy as np, pandas as pd
 from ..model.predictor import Predictor
+from ..target import probabilities
 
-# %% ../../nbs/judge/02_parity.ipynb #887b430f
+# %% ../../nbs/judge/02_parity.ipynb #56a5efdf
+def _said(predictor:Predictor, pictures:list) -> list: # (n, values) for each column
+    logits = np.concatenate([o for _,o in predictor.logits(pictures)])
+    return probabilities(predictor.target, logits)
+
+# %% ../../nbs/judge/02_parity.ipynb #2b23e24a
 def compare(
     fast:Predictor, # the one to judge
     exact:Predictor, # the one to judge by
     pictures, # what both are asked
-) -> dict: # pictures, max_probability_difference, same_top_label (a share; of a tag model, of all its columns' answers)
+) -> dict: # pictures, max_probability_difference, same_top_label (the share of all columns' answers)
     "How far `fast` is from `exact`."
     pictures = list(pictures)
-    answers = [list(o.predict_many(pictures)) for o in (fast, exact)]
-    p,q = (np.stack([a.probs for a in o]) for o in answers)
-    i,j = (np.array([[t.index for t in a.values()] if isinstance(a, dict) else [a.index] for a in o]) for o in answers)
-    return dict(pictures=len(p), max_probability_difference=round(float(np.abs(p - q).max()), 6), same_top_label=float((i == j).mean()))
+    parts = list(zip(exact.target, *(_said(o, pictures) for o in (fast, exact))))
+    far = max(np.abs(p - q).max() for _,p,q in parts)
+    same = [(c.indicator(c.decide(p)) == c.indicator(c.decide(q))).all(1).mean() for c,p,q in parts]
+    difference = round(float(far), 6)
+    return dict(pictures=len(pictures), max_probability_difference=difference, same_top_label=float(np.mean(same)))
 
+# %% ../../nbs/judge/02_parity.ipynb #2bc29b1e
 def _some(table:pd.DataFrame, split:str, n:int=200) -> list:
     "Up to `n` pictures of a split, spread evenly over it."
     paths = list(table.path[table.split == split])

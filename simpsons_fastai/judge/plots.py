@@ -7,7 +7,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/plots.html.md"""
 # %% auto #0
 __all__ = ['confusion_of', 'draw_column', 'plot_confusion', 'plot_top_losses']
 
-# %% ../../nbs/judge/02_plots.ipynb #91b3df4b
+# %% ../../nbs/judge/02_plots.ipynb #76828be1
 from functools import singledispatch
 from textwrap import shorten
 import numpy as np
@@ -16,7 +16,7 @@ from ..column import AnyOf, Column
 from .evaluate import ColumnAnswers, Evaluation
 from ..pictures.open import open_image
 
-# %% ../../nbs/judge/02_plots.ipynb #bb24e45d
+# %% ../../nbs/judge/02_plots.ipynb #5006cdf4
 _MOST_NAMED = 60 # values
 
 def confusion_of(o:ColumnAnswers) -> np.ndarray: # int (values, values), rows are the truth
@@ -30,6 +30,7 @@ def _number_cells(ax, m:np.ndarray):
         color = 'white' if m[i, j] > m[i].sum()/2 else 'black'
         ax.text(j, i, m[i, j], ha='center', va='center', fontsize=8, color=color)
 
+# %% ../../nbs/judge/02_plots.ipynb #76a22808
 @singledispatch
 def draw_column(
     column:Column, # by its kind
@@ -47,21 +48,22 @@ def draw_column(
     ax.set_ylabel('truth')
     if every == 1: _number_cells(ax, m)
 
-# %% ../../nbs/judge/02_plots.ipynb #59169de2
+# %% ../../nbs/judge/02_plots.ipynb #27109161
 @draw_column.register
 def _(column:AnyOf, ax, o:ColumnAnswers):
     truth, said = (column.indicator(x[o.known]) for x in (o.targets, o.said))
     left = np.zeros(len(column), int)
-    for name,cells,color in (('found', truth & said, '#1f5fa8'), ('missed', truth & ~said, '#bcd4ee'), ('named wrongly', said & ~truth, 'firebrick')):
-        n = cells.sum(0)
+    cells = dict(found=truth & said, missed=truth & ~said) | {'named wrongly': said & ~truth}
+    for (name,there),color in zip(cells.items(), ('#1f5fa8', '#bcd4ee', 'firebrick')):
+        n = there.sum(0)
         ax.barh(range(len(column)), n, left=left, label=name, color=color)
         left += n
     ax.set_yticks(range(len(column)), column.values, parse_math=False)
     ax.invert_yaxis()
     ax.set_xlabel('pictures')
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc='lower left', bbox_to_anchor=(0, 1), ncols=3)
 
-# %% ../../nbs/judge/02_plots.ipynb #a4d3a83a
+# %% ../../nbs/judge/02_plots.ipynb #bfaaee37
 def plot_confusion(ev:Evaluation) -> Figure:
     "Who is taken for whom, column by column."
     parts = list(ev.columns.values())
@@ -76,7 +78,7 @@ def plot_confusion(ev:Evaluation) -> Figure:
         draw_column(o.column, ax, o)
     return fig
 
-# %% ../../nbs/judge/02_plots.ipynb #b414c897
+# %% ../../nbs/judge/02_plots.ipynb #f404a93a
 def _brief(text:str) -> str: return shorten(text, 36, placeholder=' ...')
 
 def _show_answer(ax, row):
@@ -86,6 +88,7 @@ def _show_answer(ax, row):
     color = 'black' if row.predicted == row.label else 'firebrick'
     ax.set_title(title, fontsize=8, parse_math=False, color=color)
 
+# %% ../../nbs/judge/02_plots.ipynb #32e970db
 def plot_top_losses(
     ev:Evaluation,
     k:int=12, # how many pictures

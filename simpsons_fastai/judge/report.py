@@ -241,8 +241,9 @@ def _data(run:Run) -> list:
     "How many pictures of which class in which split."
     data = run.config['data']
     total = P(', '.join(f'{n} {_SPLIT_NAMES.get(s, s)} pictures' for s,n in data['pictures'].items()) + '.')
-    if 'per_tag' not in data: return [total, _counts(data['per_class'], 'Pictures of each class'), *_broken(run)]
-    return [total, *[_counts(o, f'Pictures of each value of {c}') for c,o in data['per_tag'].items()], *_broken(run)]
+    columns = data.get('per_column', data.get('per_tag', {}))
+    if len(columns) < 2: return [total, _counts(data['per_class'], 'Pictures of each class'), *_broken(run)]
+    return [total, *[_counts(o, f'Pictures of each value of {c}') for c,o in columns.items()], *_broken(run)]
 
 # %% ../../nbs/judge/10_report.ipynb #c2fa50be
 _STYLE = """

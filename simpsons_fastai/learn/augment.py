@@ -1,4 +1,4 @@
-"""Named sets of augmentations, worked out on whole batches
+"""Named sets of them, worked out on whole batches
 
 Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/augment.html.md"""
 
@@ -8,14 +8,14 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/augment.html.md"""
 __all__ = ['AUGMENTATIONS', 'TrainAffine', 'SlightBlur', 'GaussNoise', 'PictureErasing', 'EachPicture', 'AlbumentationsTfm',
            'augmentation']
 
-# %% ../../nbs/learn/01_augment.ipynb #634c1278
+# %% ../../nbs/learn/01_augment.ipynb #e9ad169f
 import os
 from fastai.vision.all import *
 from torchvision.transforms.v2 import RandAugment
 from torchvision.transforms.v2.functional import gaussian_blur
 from ..core import SimpsonsError
 
-# %% ../../nbs/learn/01_augment.ipynb #155e6848
+# %% ../../nbs/learn/01_augment.ipynb #68d27b4b
 class TrainAffine(AffineCoordTfm):
     "fastai's composed affine transform, for training alone: fastai resamples validation pictures too, by the identity."
     def before_call(self, b, split_idx):
@@ -23,16 +23,17 @@ class TrainAffine(AffineCoordTfm):
         self.do = not split_idx
 
 def _train_only(t):
-    return TrainAffine(t.aff_fs, t.coord_fs, t.size, t.mode, t.pad_mode, align_corners=t.align_corners) if isinstance(t, AffineCoordTfm) else t
+    if not isinstance(t, AffineCoordTfm): return t
+    return TrainAffine(t.aff_fs, t.coord_fs, t.size, t.mode, t.pad_mode, align_corners=t.align_corners)
 
 def _transforms(**kwargs) -> list:
     "fastai's `aug_transforms`, of which only what is asked for; for training alone."
     off = dict(do_flip=False, max_rotate=0., max_zoom=1., max_lighting=0., max_warp=0.)
     return [*map(_train_only, aug_transforms(**off | kwargs))]
 
-# %% ../../nbs/learn/01_augment.ipynb #364f4878
+# %% ../../nbs/learn/01_augment.ipynb #8c78c5bf
 class SlightBlur(RandTransform):
-    "Gaussian blur of a share `p` of the batch's pictures; one standard deviation is drawn for them, up to `max_sigma`."
+    "Gaussian blur of a share `p` of the batch's pictures; they have one standard deviation, up to `max_sigma`."
     order = 35
     def __init__(self,
         p:float=.3, # share of the pictures
@@ -40,7 +41,8 @@ class SlightBlur(RandTransform):
         **kwargs
     ):
         super().__init__(p=1., **kwargs)
-        self.share,self.max_sigma = p,max_sigma
+        self.share = p
+        self.max_sigma = max_sigma
 
     def before_call(self, b, split_idx): self.sigma = random.uniform(.1, self.max_sigma)
 
@@ -49,8 +51,9 @@ class SlightBlur(RandTransform):
         if picked.any(): x[picked] = gaussian_blur(x[picked], [5, 5], [self.sigma, self.sigma])
         return x
 
+# %% ../../nbs/learn/01_augment.ipynb #c5828a28
 class GaussNoise(RandTransform):
-    "Gaussian noise on a share `p` of the batch's pictures; the standard deviation is drawn for each, up to `max_std`."
+    "Gaussian noise on a share `p` of the batch's pictures; each has its own standard deviation, up to `max_std`."
     order = 45
     def __init__(self,
         p:float=.3, # share of the pictures
@@ -58,7 +61,8 @@ class GaussNoise(RandTransform):
         **kwargs
     ):
         super().__init__(p=1., **kwargs)
-        self.share,self.max_std = p,max_std
+        self.share = p
+        self.max_std = max_std
 
     def encodes(self, x:TensorImage):
         picked = torch.rand(len(x)) < self.share
@@ -67,8 +71,9 @@ class GaussNoise(RandTransform):
         x[picked] = (some + std*torch.randn_like(some)).clamp(0, 1)
         return x
 
+# %% ../../nbs/learn/01_augment.ipynb #62945f8c
 class PictureErasing(RandomErasing):
-    "fastai's `RandomErasing` (Zhong et al., arXiv:1708.04896) of a share `p` of the batch's pictures, with a rectangle for each."
+    "`RandomErasing` (Zhong et al., arXiv:1708.04896) of a share `p` of the batch's pictures, with a rectangle for each."
     def before_call(self, b, split_idx): self.do = True
 
     def encodes(self, x:TensorImage):
@@ -77,7 +82,7 @@ class PictureErasing(RandomErasing):
             if random.random() < self.p: cutout_gaussian(o, [self._bounds(h*w, h, w)])
         return x
 
-# %% ../../nbs/learn/01_augment.ipynb #a7891422
+# %% ../../nbs/learn/01_augment.ipynb #003166d9
 class EachPicture(RandTransform):
     "Run `f` on each picture of a training batch, as `uint8` (3, h, w) on the CPU."
     order = 31
@@ -92,14 +97,16 @@ class EachPicture(RandTransform):
         pixels = (x.as_subclass(Tensor)*255).round().byte().cpu()
         return TensorImage(torch.stack([self.f(o) for o in pixels]).to(x.device, x.dtype)/255)
 
-# %% ../../nbs/learn/01_augment.ipynb #6b2f159b
+# %% ../../nbs/learn/01_augment.ipynb #c9a9cfe7
 def _import_albumentations():
     os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1') # else the import asks the network for a newer version
     try: import albumentations
     except ModuleNotFoundError:
-        raise SimpsonsError("the augmentation set 'albumentations' needs a package that is not installed: pip install 'simpsons_fastai[albumentations]'") from None
+        raise SimpsonsError("the augmentation set 'albumentations' needs a package that is not installed: "
+                            "pip install 'simpsons_fastai[albumentations]'") from None
     return albumentations
 
+# %% ../../nbs/learn/01_augment.ipynb #d2b31377
 class AlbumentationsTfm(EachPicture):
     "Run an albumentations `Compose` on each picture of a training batch, as a `uint8` array (h, w, 3)."
     def __init__(self,
@@ -115,11 +122,13 @@ class AlbumentationsTfm(EachPicture):
         for t in (self.compose, *self.compose.transforms): t.set_random_seed(random.getrandbits(32))
 
     def _one(self, x:Tensor) -> Tensor:
-        return torch.from_numpy(self.compose(image=np.ascontiguousarray(x.permute(1, 2, 0)))['image']).permute(2, 0, 1)
+        pixels = np.ascontiguousarray(x.permute(1, 2, 0))
+        return torch.from_numpy(self.compose(image=pixels)['image']).permute(2, 0, 1)
 
+# %% ../../nbs/learn/01_augment.ipynb #e30a17d6
 def _albumentations_aug(size:int) -> list:
     A = _import_albumentations()
-    hole = (.15, .4)
+    hole = dict(num_holes_range=(1, 1), hole_height_range=(.15, .4), hole_width_range=(.15, .4))
     return [AlbumentationsTfm(A.Compose([
         A.HorizontalFlip(p=.5),
         A.Affine(scale=(1., 1.2), rotate=(-20, 20), border_mode=4, p=.75), # 4: reflect
@@ -128,27 +137,43 @@ def _albumentations_aug(size:int) -> list:
         A.MotionBlur(blur_limit=(3, 5), p=.15),
         A.GaussNoise(std_range=(.01, .1), p=.2),
         A.ImageCompression(quality_range=(40, 90), p=.3),
-        A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=hole, hole_width_range=hole, fill='random_uniform', p=.3)]))]
+        A.CoarseDropout(**hole, fill='random_uniform', p=.3)]))]
 
-# %% ../../nbs/learn/01_augment.ipynb #0a92c088
-def _journey_aug(size:int) -> list: return [*_transforms(do_flip=True, max_rotate=20.), SlightBlur(max_sigma=max(.3, size/224))]
+# %% ../../nbs/learn/01_augment.ipynb #6f9e414d
+def _journey_aug(size:int) -> list:
+    return [*_transforms(do_flip=True, max_rotate=20.), SlightBlur(max_sigma=max(.3, size/224))]
+
+def _none_aug(size:int) -> list: return []
+def _reflection_aug(size:int) -> list: return _transforms(do_flip=True)
+def _rotation_aug(size:int) -> list: return _transforms(do_flip=True, max_rotate=20.)
 def _crop_aug(size:int) -> list: return _transforms(max_zoom=.7**-.5, p_affine=1.)
+def _brightness_aug(size:int) -> list: return [Brightness(.3)]
 def _colour_aug(size:int) -> list: return [Contrast(.3), Saturation(.4), Hue(.04)]
+def _noise_aug(size:int) -> list: return [GaussNoise()]
+def _erasing_aug(size:int) -> list: return [PictureErasing()]
 def _activity_aug(size:int) -> list: return augmentation('rotation+crop+brightness+colour+noise+erasing', size)
-def _cars_aug(size:int) -> list: return [*_transforms(do_flip=True, max_rotate=10., max_zoom=1.15, max_lighting=.3, max_warp=.1), PictureErasing(p=.3, sh=.2)]
-def _frames_aug(size:int) -> list: return [*_transforms(do_flip=True, max_rotate=10., min_zoom=.85, max_zoom=1.25, max_lighting=.2, p_affine=.8), SlightBlur(max_sigma=.7)]
-def _strong_aug(size:int) -> list: return [*_transforms(do_flip=True), EachPicture(RandAugment(2, 9, fill=127)), PictureErasing(p=.3)]
+
+# %% ../../nbs/learn/01_augment.ipynb #35dc9c4a
+def _cars_aug(size:int) -> list:
+    geometry = _transforms(do_flip=True, max_rotate=10., max_zoom=1.15, max_lighting=.3, max_warp=.1)
+    return [*geometry, PictureErasing(p=.3, sh=.2)]
+
+def _frames_aug(size:int) -> list:
+    geometry = _transforms(do_flip=True, max_rotate=10., min_zoom=.85, max_zoom=1.25, max_lighting=.2, p_affine=.8)
+    return [*geometry, SlightBlur(max_sigma=.7)]
+
+def _strong_aug(size:int) -> list:
+    return [*_transforms(do_flip=True), EachPicture(RandAugment(2, 9, fill=127)), PictureErasing(p=.3)]
 
 AUGMENTATIONS = dict(
-    journey=_journey_aug, none=lambda size: [],
-    reflection=lambda size: _transforms(do_flip=True), rotation=lambda size: _transforms(do_flip=True, max_rotate=20.), crop=_crop_aug,
-    brightness=lambda size: [Brightness(.3)], colour=_colour_aug, noise=lambda size: [GaussNoise()], erasing=lambda size: [PictureErasing()],
-    activity=_activity_aug, cars=_cars_aug, frames=_frames_aug, strong=_strong_aug, albumentations=_albumentations_aug)
+    journey=_journey_aug, none=_none_aug, reflection=_reflection_aug, rotation=_rotation_aug, crop=_crop_aug,
+    brightness=_brightness_aug, colour=_colour_aug, noise=_noise_aug, erasing=_erasing_aug, activity=_activity_aug,
+    cars=_cars_aug, frames=_frames_aug, strong=_strong_aug, albumentations=_albumentations_aug)
 
-# %% ../../nbs/learn/01_augment.ipynb #64d67ad4
+# %% ../../nbs/learn/01_augment.ipynb #5476817f
 def _named(name:str):
-    if name not in AUGMENTATIONS: raise SimpsonsError(f'there is no augmentation set {name!r}: use {", ".join(AUGMENTATIONS)}')
-    return AUGMENTATIONS[name]
+    if name in AUGMENTATIONS: return AUGMENTATIONS[name]
+    raise SimpsonsError(f'there is no augmentation set {name!r}: use {", ".join(AUGMENTATIONS)}')
 
 def augmentation(
     name:str, # a name in `AUGMENTATIONS`, or several joined by '+', as 'journey+colour+noise'

@@ -23,10 +23,12 @@ _SS = 3 # frames are drawn this many times too large
 
 class _Stage:
     "A frame that is being drawn."
-    w,h = FRAME[0]*_SS,FRAME[1]*_SS
+    w = FRAME[0]*_SS
+    h = FRAME[1]*_SS
 
     def __init__(self, era:Era, rng:random.Random):
-        self.era,self.rng = era,rng
+        self.era = era
+        self.rng = rng
         self.im = Image.new('RGB', (self.w, self.h))
         self.draw = ImageDraw.Draw(self.im)
 

@@ -52,8 +52,10 @@ class Pen:
         origin:tuple, # the middle of the head, pixels
     ):
         self.draw = ImageDraw.Draw(layer)
-        self.era,self.rng = era,rng
-        self.unit,self.origin = unit,origin
+        self.era = era
+        self.rng = rng
+        self.unit = unit
+        self.origin = origin
         self.width = max(1, round(.09*unit*era.line))
         self.ink = era.ink
 

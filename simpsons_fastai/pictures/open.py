@@ -8,75 +8,104 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/pictures/open.html.md"""
 __all__ = ['IMAGE_SUFFIXES', 'MAX_PIXELS', 'is_image_name', 'to_rgb', 'PictureError', 'open_image', 'check_image', 'check_images',
            'scaled', 'data_uri', 'jpeg_uri', 'Limits', 'check_upload', 'upload_name']
 
-# %% ../../nbs/pictures/01_open.ipynb #8dbbd6eb
+# %% ../../nbs/pictures/01_open.ipynb #1cc47582
 import base64, io, os, re, warnings
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from ..core import SimpsonsError, track
 
-# %% ../../nbs/pictures/01_open.ipynb #07f3b1c4
-IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.pbm'}
+# %% ../../nbs/pictures/01_open.ipynb #7f8c5f8d
+IMAGE_SUFFIXES = set('.jpg .jpeg .jpe .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .pbm'.split())
 
-def is_image_name(path:str|Path) -> bool:
+def is_image_name(
+    path:str|Path,
+) -> bool:
     "Does the file's suffix say picture? Hidden files do not count."
     path = Path(path)
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.')
 
-# %% ../../nbs/pictures/01_open.ipynb #6b0ec6c4
+# %% ../../nbs/pictures/01_open.ipynb #325ef1e2
+def _white(grey:np.ndarray, mode:str) -> float:
+    "The value that stands for white."
+    high = float(grey.max())
+    if mode.startswith('I;16') or 255 < high <= 65535: return 65535.
+    if high > 65535: return high
+    return 1. if high <= 1 else 255.
+
 def _to_8bit(im:Image.Image) -> Image.Image:
     "Scale 16-bit, 32-bit and float greys to 0..255."
     a = np.array(im, np.float32)
-    top = 65535 if im.mode.startswith('I;16') or 255 < a.max() <= 65535 else max(float(a.max()), 1.) if a.max() > 255 or a.max() <= 1 else 255
-    a.clip(0, top, out=a)
-    a *= 255/top
+    white = _white(a, im.mode)
+    a.clip(0, white, out=a)
+    a *= 255/white
     return Image.fromarray(a.round(out=a).astype(np.uint8))
 
-def to_rgb(im:Image.Image) -> Image.Image:
-    "`im` turned upright by its EXIF tag, as 8-bit RGB, transparency laid on white."
-    try:
-        if im.getexif().get(ExifTags.Base.Orientation, 1) != 1: im = ImageOps.exif_transpose(im)
-    except Exception: pass  # a damaged EXIF block does not make a picture bad
-    if im.mode[0] in 'IF': im = _to_8bit(im)
-    if im.has_transparency_data:
-        im = im if im.mode == 'RGBA' else im.convert('RGBA')
-        im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
-    return im.convert('RGB')
+# %% ../../nbs/pictures/01_open.ipynb #09bdf014
+def _upright(im:Image.Image) -> Image.Image:
+    "Turned as the EXIF tag says."
+    try: return im if im.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(im)
+    except Exception: return im # a damaged EXIF block does not make a picture bad
 
-# %% ../../nbs/pictures/01_open.ipynb #78e02d2a
+def _on_white(im:Image.Image) -> Image.Image:
+    "What is transparent shows white."
+    if not im.has_transparency_data: return im
+    im = im if im.mode == 'RGBA' else im.convert('RGBA')
+    return Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
+
+def to_rgb(
+    im:Image.Image, # of any mode
+) -> Image.Image: # RGB, 8 bits
+    "A picture turned upright by its EXIF tag, as 8-bit RGB, transparency laid on white."
+    im = _upright(im)
+    if im.mode[0] in 'IF': im = _to_8bit(im)
+    return _on_white(im).convert('RGB')
+
+# %% ../../nbs/pictures/01_open.ipynb #7a2bbe24
 MAX_PIXELS = 100_000_000
 
 class PictureError(SimpsonsError):
     "A picture that cannot be used; `reason` says why in a few words."
-    def __init__(self, name:str, reason:str):
+    def __init__(self,
+        name:str, # of the picture
+        reason:str, # in a few words
+    ):
         self.name,self.reason = name,reason
         super().__init__(f'{name}: {reason}: mend it, remove it, or give another picture')
 
+_REASONS = {FileNotFoundError: 'missing file',
+            IsADirectoryError: 'a folder, not a picture',
+            PermissionError: 'no permission to read it',
+            UnidentifiedImageError: 'not a picture',
+            Image.DecompressionBombError: f'too many pixels (over {MAX_PIXELS:,})'}
+
 def _why(e:Exception) -> str:
     "The reason, in a few words, why Pillow could not read a picture."
-    if isinstance(e, FileNotFoundError): return 'missing file'
-    if isinstance(e, IsADirectoryError): return 'a folder, not a picture'
-    if isinstance(e, PermissionError): return 'no permission to read it'
-    if isinstance(e, UnidentifiedImageError): return 'not a picture'
-    if isinstance(e, Image.DecompressionBombError): return f'too many pixels (over {MAX_PIXELS:,})'
+    if known := next((reason for kind,reason in _REASONS.items() if isinstance(e, kind)), None): return known
     return 'truncated' if 'truncated' in str(e).lower() or isinstance(e, EOFError) else f'damaged ({e})'
 
-# %% ../../nbs/pictures/01_open.ipynb #1f3f1f47
+# %% ../../nbs/pictures/01_open.ipynb #ec7a4389
 def _decode(src, name:str, max_pixels:int, enough:int|None) -> Image.Image:
     "Decode a path or a file object, its size checked first."
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        with Image.open(src) as im:
-            w,h = im.size
-            if not w*h: raise PictureError(name, f'zero size ({w}×{h})')
-            if w*h > max_pixels: raise PictureError(name, f'too many pixels ({w}×{h}, over {max_pixels:,})')
-            if enough: im.draft(None, (enough, enough))
-            im.load()
-            return to_rgb(im)
+    with warnings.catch_warnings(action='ignore'), Image.open(src) as im:
+        w,h = im.size
+        if not w*h: raise PictureError(name, f'zero size ({w}×{h})')
+        if w*h > max_pixels: raise PictureError(name, f'too many pixels ({w}×{h}, over {max_pixels:,})')
+        if enough: im.draft(None, (enough, enough))
+        im.load()
+        return to_rgb(im)
 
+def _named(src) -> tuple: # (what Pillow opens, a name for it)
+    "A path, bytes or a file object, and what to call it."
+    if isinstance(src, (str, Path)):
+        if not os.path.getsize(src): raise PictureError(str(src), 'empty file (0 bytes)')
+        return src, str(src)
+    return io.BytesIO(src) if isinstance(src, (bytes, bytearray)) else src, 'the given picture'
+
+# %% ../../nbs/pictures/01_open.ipynb #b83d68de
 def open_image(
     src, # path, bytes, file object, Pillow image, or array (H, W) or (H, W, 3 or 4) of uint8
     max_pixels:int=MAX_PIXELS, # refuse more, before decoding
@@ -85,15 +114,12 @@ def open_image(
     "Open a picture as upright 8-bit RGB, or raise `PictureError`."
     if isinstance(src, np.ndarray): src = Image.fromarray(src)
     if isinstance(src, Image.Image): return to_rgb(src)
-    if is_path := isinstance(src, (str, Path)): name = str(src)
-    else: name, src = 'the given picture', io.BytesIO(src) if isinstance(src, (bytes, bytearray)) else src
-    try:
-        if is_path and not os.path.getsize(src): raise PictureError(name, 'empty file (0 bytes)')
-        return _decode(src, name, max_pixels, enough)
+    name = str(src) if isinstance(src, (str, Path)) else 'the given picture'
+    try: return _decode(*_named(src), max_pixels, enough)
     except PictureError: raise
     except Exception as e: raise PictureError(name, _why(e)) from None
 
-# %% ../../nbs/pictures/01_open.ipynb #e4023c2e
+# %% ../../nbs/pictures/01_open.ipynb #6a3afc64
 def check_image(path:str|Path) -> dict:
     "Decode one picture: `path`, `width`, `height` (pixels, upright) and `reason`, empty where it is good."
     try: im = open_image(path)
@@ -101,7 +127,7 @@ def check_image(path:str|Path) -> dict:
     return dict(path=str(path), width=im.width, height=im.height, reason='')
 
 def check_images(
-    paths, # the pictures' paths
+    paths:Iterable, # the pictures' paths
     n_workers:int=None, # threads; one a core unless told
 ): # a DataFrame with a row a picture, in the order given: path, width, height, reason
     "Decode every picture in parallel; `reason` is empty where a picture is good."
@@ -111,17 +137,21 @@ def check_images(
         rows = list(track(pool.map(check_image, paths), 'pictures checked:', total=len(paths)))
     return pd.DataFrame(rows, columns=['path', 'width', 'height', 'reason'])
 
-# %% ../../nbs/pictures/01_open.ipynb #78f15e6c
+# %% ../../nbs/pictures/01_open.ipynb #0b4c9b4d
 def scaled(
     im:Image.Image,
     side:int, # pixels of the longer side; a small picture keeps its pixels as squares
 ) -> Image.Image:
     "A picture made larger or smaller."
     scale = side/max(im.size)
-    return im.resize([max(1, round(o*scale)) for o in im.size], Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST)
+    how = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
+    return im.resize([max(1, round(o*scale)) for o in im.size], how)
 
-def data_uri(data:bytes, kind:str) -> str:
-    "Content as an address, for pages; `kind` as 'image/png'."
+def data_uri(
+    data:bytes,
+    kind:str, # as 'image/png'
+) -> str:
+    "Content as an address, for pages."
     return f'data:{kind};base64,{base64.b64encode(data).decode()}'
 
 def jpeg_uri(im:Image.Image) -> str:
@@ -130,7 +160,7 @@ def jpeg_uri(im:Image.Image) -> str:
     im.save(out, 'JPEG', quality=82)
     return data_uri(out.getvalue(), 'image/jpeg')
 
-# %% ../../nbs/pictures/01_open.ipynb #dfb89789
+# %% ../../nbs/pictures/01_open.ipynb #d469b1cc
 @dataclass(frozen=True)
 class Limits:
     "What is taken of people one does not know."
@@ -141,22 +171,29 @@ class Limits:
 _UPLOADS = 'JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM'
 _MAX_SCANS = 100
 
+def _refused(reason:str) -> PictureError: return PictureError('the picture', reason)
+
+def _header(data:bytes) -> tuple: # (width, height, is it a JPEG?, names of decoders)
+    "What a picture's first bytes say."
+    try:
+        with Image.open(io.BytesIO(data), formats=_UPLOADS) as im:
+            return im.width, im.height, im.format in ('JPEG', 'MPO'), {o[0] for o in im.tile}
+    except Image.DecompressionBombError: raise _refused('too many pixels') from None
+    except Exception: raise _refused('not a picture') from None
+
+# %% ../../nbs/pictures/01_open.ipynb #cee2e5ad
 def check_upload(
     data:bytes, # a file's content
     limits:Limits=Limits(),
 ) -> int: # how many pixels it takes to decode
     "Raise `PictureError` for what should not be decoded."
-    no = partial(PictureError, 'the picture')
-    if not data: raise no('empty file (0 bytes)')
-    try:
-        with Image.open(io.BytesIO(data), formats=_UPLOADS) as im: (w, h),jpeg,decoders = im.size,im.format in ('JPEG', 'MPO'),{o[0] for o in im.tile}
-    except Image.DecompressionBombError: raise no('too many pixels') from None
-    except Exception: raise no('not a picture') from None
-    if decoders & set(Image.DECODERS): raise no('in an encoding that takes too long to decode, save it as PNG or JPEG')
-    share = 8 if jpeg else 1
-    if w*h > limits.pixels*share: raise no(f'too many pixels ({w}×{h}, over {limits.pixels*share:,})')
-    if jpeg and data.count(b'\xff\xda') > _MAX_SCANS: raise no(f'more than {_MAX_SCANS} passes in one JPEG')
-    return w*h//share
+    if not data: raise _refused('empty file (0 bytes)')
+    w,h,is_jpeg,decoders = _header(data)
+    times = 8 if is_jpeg else 1
+    if decoders & set(Image.DECODERS): raise _refused('in an encoding that takes too long to decode, save as PNG or JPEG')
+    if w*h > limits.pixels*times: raise _refused(f'too many pixels ({w}×{h}, over {limits.pixels*times:,})')
+    if is_jpeg and data.count(b'\xff\xda') > _MAX_SCANS: raise _refused(f'more than {_MAX_SCANS} passes in one JPEG')
+    return w*h//times
 
 def upload_name(
     name:str, # as the client gave it

@@ -7,14 +7,15 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/pictures/preprocess.html
 # %% auto #0
 __all__ = ['TTA', 'Preprocess', 'views']
 
-# %% ../../nbs/pictures/02_preprocess.ipynb #24f616e3
-from dataclasses import asdict, dataclass
+# %% ../../nbs/pictures/02_preprocess.ipynb #cb058de7
+from dataclasses import dataclass
+from concurrent.futures import Executor
 import numpy as np
 from PIL import Image
 from ..core import SimpsonsError
 from .open import open_image
 
-# %% ../../nbs/pictures/02_preprocess.ipynb #6af92ad7
+# %% ../../nbs/pictures/02_preprocess.ipynb #fcbb3539
 @dataclass(frozen=True)
 class Preprocess:
     "What a network expects of a picture."
@@ -24,7 +25,7 @@ class Preprocess:
     std:tuple # of each channel, RGB, on the scale 0..1
 
     @classmethod
-    def read(cls, o:dict):
+    def read(cls, o:dict) -> 'Preprocess':
         "From a JSON object's values."
         return cls(o['size'], o['interpolation'], tuple(o['mean']), tuple(o['std']))
 
@@ -37,9 +38,14 @@ class Preprocess:
         "The whole picture squeezed to `size` × `size`."
         return im.resize((self.size, self.size), self.resample)
 
+    def _rows(self, im:Image.Image, start:int, stop:int) -> np.ndarray:
+        "Some rows of the squeezed picture."
+        box = 0, im.height*start/self.size, im.width, im.height*stop/self.size
+        return np.asarray(im.resize((self.size, stop - start), self.resample, box))
+
     def pixels(self,
         src, # anything `open_image` takes
-        pool=None, # an executor that squeezes the upper half meanwhile, where `size` is even
+        pool:Executor=None, # squeezes the upper half meanwhile, where `size` is even
     ) -> np.ndarray: # uint8 (size, size, 3)
         "A picture, squeezed."
         im = open_image(src, enough=-(-self.size*3//2))
@@ -49,19 +55,15 @@ class Preprocess:
         lower = self._rows(im, middle, self.size)
         return np.concatenate([upper.result(), lower])
 
-    def _rows(self, im:Image.Image, start:int, stop:int) -> np.ndarray:
-        "Some rows of the squeezed picture."
-        box = 0, im.height*start/self.size, im.width, im.height*stop/self.size
-        return np.asarray(im.resize((self.size, stop - start), self.resample, box))
-
     def __call__(self, src) -> np.ndarray: # float32 (3, size, size), normalised
         "Anything `open_image` takes, as the network's input."
         x = self.pixels(src).astype(np.float32)/255
         return ((x - np.float32(self.mean))/np.float32(self.std)).transpose(2, 0, 1)
 
-# %% ../../nbs/pictures/02_preprocess.ipynb #8e4f39aa
+# %% ../../nbs/pictures/02_preprocess.ipynb #c484814c
 _SHIFTS = (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)
-TTA = dict(none=[(False, 0, 0)], flip=[(False, 0, 0), (True, 0, 0)], shifts=[(mirror, *o) for mirror in (False, True) for o in _SHIFTS])
+TTA = dict(none=[(False, 0, 0)], flip=[(False, 0, 0), (True, 0, 0)], # (mirrored?, rows down, columns right)
+           shifts=[(mirror, *o) for mirror in (False, True) for o in _SHIFTS])
 
 def views(
     size:int, # pixels a side

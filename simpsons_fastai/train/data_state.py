@@ -10,7 +10,7 @@ __all__ = ['data_table', 'fingerprint', 'data_difference']
 # %% ../../nbs/train/01_data_state.ipynb #80bdfbde
 import hashlib
 from fastai.vision.all import *
-from ..learn.loaders import target_in
+from ..learn.columns import target_in
 
 # %% ../../nbs/train/01_data_state.ipynb #3841d37d
 def _size(path) -> int:

@@ -17,7 +17,9 @@ from ..core import iso_now, write_json, write_whole
 from ..model.run import Run, versions
 from ..learn.export import save_weights
 from ..learn.fit import RECORDS_AT
-from ..learn.loaders import data_summary, preprocess_of, target_in
+from ..learn.columns import target_in
+from ..learn.data import data_summary
+from ..learn.loaders import preprocess_of
 from .data_state import data_table, fingerprint
 
 # %% ../../nbs/train/02_record.ipynb #1e2fa087
