@@ -7,7 +7,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/learner.html.md"""
 # %% auto #0
 __all__ = ['OPTIMISERS', 'EpochLines', 'adamw', 'adam', 'sgd', 'simpsons_learner', 'View', 'tta_preds']
 
-# %% ../../nbs/learn/11_learner.ipynb #7d7b10dc
+# %% ../../nbs/learn/11_learner.ipynb #5a2dd75f
 from fastai.vision.all import *
 from ..core import interactive
 from ..pictures.preprocess import views
@@ -17,7 +17,7 @@ from .models import drop_unused, head_args, set_dropout
 from .speed import ChannelsLast, speed_cbs, speed_policy
 from .weights import load_weights, require_imagenet
 
-# %% ../../nbs/learn/11_learner.ipynb #4787bc6c
+# %% ../../nbs/learn/11_learner.ipynb #f46ccb83
 def _cell(o) -> str: return (f'{o:.4f}' if isinstance(o, float) else str(o)).rjust(11)
 
 class EpochLines(Callback):
@@ -33,7 +33,7 @@ class EpochLines(Callback):
 
     def _write(self, row:list): print(' '.join(map(_cell, row)), flush=True)
 
-# %% ../../nbs/learn/11_learner.ipynb #88a23cae
+# %% ../../nbs/learn/11_learner.ipynb #f2ff2372
 _FASTAI_ADAM = dict(betas=(.9, .99), eps=1e-5, fused=True)
 
 def adamw(params, lr:float=1e-3, **kwargs) -> OptimWrapper:
@@ -50,7 +50,7 @@ def sgd(params, lr:float=1e-3, **kwargs) -> OptimWrapper:
 
 OPTIMISERS = dict(adamw=adamw, adam=adam, sgd=sgd, ranger=ranger)
 
-# %% ../../nbs/learn/11_learner.ipynb #9e967036
+# %% ../../nbs/learn/11_learner.ipynb #ade2fd9a
 def _load(learn:Learner, weights:str, licence:str) -> str:
     "Load what `weights` names into the learner, and say what that was."
     if weights == 'imagenet': return licence
@@ -69,7 +69,7 @@ def _usual_head(dls:DataLoaders, weights:str) -> str:
     if len(target_in(dls)) > 1: return 'tags'
     return 'linear' if weights == 'none' else 'fastai'
 
-# %% ../../nbs/learn/11_learner.ipynb #7a4f6c4d
+# %% ../../nbs/learn/11_learner.ipynb #1161d034
 def _build(dls:DataLoaders, arch:str, head:str, kwargs:dict, **how) -> Learner:
     "fastai's learner on a backbone and a named head."
     target = target_in(dls)
@@ -108,7 +108,7 @@ def simpsons_learner(
     if verbose: print(f'{said}\n{policy}')
     return learn
 
-# %% ../../nbs/learn/11_learner.ipynb #c85f4dec
+# %% ../../nbs/learn/11_learner.ipynb #cf185644
 class View(Callback):
     "Show the network the rows and columns `rows`, `columns` of every picture."
     order = ChannelsLast.order - 1
