@@ -130,27 +130,18 @@ def test_eight_bits_for_tags(tag_run, tmp_path):
 def test_mistakes_are_told(tag_run, cli_run, faces, mini, tmp_path):
     from simpsons_fastai.train.heads import add_head
     from simpsons_fastai.learn.loaders import simpsons_dls
-    from simpsons_fastai.pictures.columns import tag_table
+    from simpsons_fastai.pictures.table import as_table
     from simpsons_fastai.train.train import train
-    table = tag_table(mini)
+    table = as_table(mini, columns='all')
     for says, f in {
         'answers with one label': lambda: add_head(cli_run[0], faces, 'hairy'),
         "has a head for 'hair' already": lambda: add_head(tag_run[0], table, 'hair'),
         "no column 'beard' of tags: there is hairy": lambda: add_head(tag_run[0], faces, 'beard'),
         "'glasses' has 1 value": lambda: simpsons_dls(table.assign(glasses='no'), columns=COLUMNS),
         "'glasses' has no values": lambda: simpsons_dls(table.assign(glasses=np.nan), columns=COLUMNS),
-        "no tags are known of 'apu'": lambda: tag_table(pd.DataFrame(dict(path=['a.jpg'], label=['apu']))),
+        "no tags are known of 'apu'": lambda: as_table(pd.DataFrame(dict(path=['a.jpg'], label=['apu'])), columns='all'),
         'are for several labels a picture': lambda: train(mini, tmp_path/'no', weights='none', missing=.2),
     }.items():
         with pytest.raises(SimpsonsError, match=says): f()
     done = simpsons('add-head', tag_run[0], faces, 'glasses')
     assert done.returncode == 2 and 'Traceback' not in done.stderr and len(done.stderr.strip().splitlines()) == 1
-
-
-def test_what_is_known_of_the_ten_characters(mnist):
-    from simpsons_fastai.pictures.columns import tag_table
-    table = tag_table(mnist)
-    assert list(table) == ['path', 'split', 'age', 'gender', 'family', 'hair', 'glasses'] and table.notna().all(axis=None)
-    of = lambda name: table[table.path.str.contains(name)].drop(columns=['path', 'split']).drop_duplicates().values.tolist()
-    assert of('milhouse') == [['child', 'male', 'other', 'blue', 'yes']] and of('lisa') == [['child', 'female', 'simpson', 'yellow', 'no']]
-    assert tag_table(mnist, ['hair'], missing=.5).hair.isna().mean() == .5
