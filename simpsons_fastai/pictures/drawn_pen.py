@@ -11,6 +11,7 @@ __all__ = ['ERAS', 'Era', 'era_colour', 'Pen']
 import colorsys, math, random
 from dataclasses import dataclass
 from PIL import Image, ImageDraw
+from fastcore.basics import patch
 
 # %% ../../nbs/pictures/09_drawn_pen.ipynb #1a51f67b
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Era:
     grain:float # standard deviation of film grain, grey levels
     blur:float # Gaussian blur radius, pixels of the final frame
 
+# %% ../../nbs/pictures/09_drawn_pen.ipynb #e1a69f75
 ERAS = (Era('ink',     1.7, (15, 15, 20),  .05, .75, (225, 205, 165), .22, 7,  0.),
         Era('cel',     1.1, (40, 25, 20),  .02, 1.,  (255, 255, 255), .0,  3,  .2),
         Era('tape',    1.2, (50, 35, 60),  .02, .85, (150, 110, 160), .20, 10, 1.),
@@ -61,23 +63,29 @@ class Pen:
 
     def _wobble(self) -> float: return self.rng.gauss(0, self.era.wobble/2) if self.era.wobble else 0
 
-    def px(self, pts) -> list:
-        "Points in head radii as pixels, with the hand's wobble."
-        (ox,oy),u = self.origin,self.unit
-        return [(ox + (x + self._wobble())*u, oy + (y + self._wobble())*u) for x,y in pts]
+# %% ../../nbs/pictures/09_drawn_pen.ipynb #7954a261
+@patch
+def px(self:Pen, pts) -> list:
+    "Points in head radii as pixels, with the hand's wobble."
+    (ox,oy),u = self.origin,self.unit
+    return [(ox + (x + self._wobble())*u, oy + (y + self._wobble())*u) for x,y in pts]
 
-    def poly(self, pts, fill:tuple):
-        "A filled shape with an outline."
-        pts = self.px(pts)
-        self.draw.polygon(pts, fill=era_colour(fill, self.era))
-        self.draw.line(pts + pts[:2], fill=self.ink, width=self.width, joint='curve')
+@patch
+def poly(self:Pen, pts, fill:tuple):
+    "A filled shape with an outline."
+    pts = self.px(pts)
+    self.draw.polygon(pts, fill=era_colour(fill, self.era))
+    self.draw.line(pts + pts[:2], fill=self.ink, width=self.width, joint='curve')
 
-    def blob(self, x:float, y:float, rx:float, ry:float, fill:tuple):
-        "An ellipse around (x, y)."
-        angles = (t*math.pi/14 for t in range(28))
-        self.poly([(x + rx*math.cos(a), y + ry*math.sin(a)) for a in angles], fill)
+# %% ../../nbs/pictures/09_drawn_pen.ipynb #b923844e
+@patch
+def blob(self:Pen, x:float, y:float, rx:float, ry:float, fill:tuple):
+    "An ellipse around (x, y)."
+    angles = (t*math.pi/14 for t in range(28))
+    self.poly([(x + rx*math.cos(a), y + ry*math.sin(a)) for a in angles], fill)
 
-    def line(self, pts, colour:tuple=None, width:float=1.):
-        "An open line."
-        fill = era_colour(colour, self.era) if colour else self.ink
-        self.draw.line(self.px(pts), fill=fill, width=max(1, round(self.width*width)), joint='curve')
+@patch
+def line(self:Pen, pts, colour:tuple=None, width:float=1.):
+    "An open line."
+    fill = era_colour(colour, self.era) if colour else self.ink
+    self.draw.line(self.px(pts), fill=fill, width=max(1, round(self.width*width)), joint='curve')

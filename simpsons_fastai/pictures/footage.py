@@ -26,6 +26,7 @@ def _written(f, file:Path): # yields text
     if 'path' not in (rows.fieldnames or ()): raise SimpsonsError(f'{file} has no column path: name the column of the files so')
     yield from (o['path'] for o in rows)
 
+# %% ../../nbs/pictures/12_footage.ipynb #97dd6f01
 def _listed(file:Path): # yields paths
     "The paths that a list names."
     try:
@@ -49,6 +50,7 @@ def common_root(
     folders = [o if o.is_dir() else o.parent for o in sources]
     return os.path.commonpath(folders).rstrip(os.sep) + os.sep
 
+# %% ../../nbs/pictures/12_footage.ipynb #a2bb6786
 def _size(path:str) -> int|None: # bytes; None for a file that is not there
     try: return os.stat(path).st_size
     except OSError: return None
