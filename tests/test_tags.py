@@ -68,7 +68,7 @@ def test_predict_prints_a_value_a_column(tag_run, mini):
 
 def test_a_missing_cell_has_no_gradient(tag_run):
     import torch
-    from simpsons_fastai.learn.columns import ColumnsLoss
+    from simpsons_fastai.learn.losses import ColumnsLoss
     bundle = load_bundle(tag_run[0])
     net, x = bundle_network(bundle).train(), torch.randn(4, 3, 48, 48)
     nan = float('nan')
