@@ -12,7 +12,7 @@ from pathlib import Path
 
 warnings.filterwarnings('ignore')
 import numpy as np, pandas as pd, torch
-from simpsons_fastai.train.clean import METHODS, out_of_fold, rank_labels
+from simpsons_fastai.train.doubts import METHODS, out_of_fold, rank_labels
 from simpsons_fastai.pictures.table import as_table, usable
 
 PARTS = .05, .08, .1, .2

@@ -29,8 +29,8 @@ class SimpsonsError(ValueError):
     "A user's mistake: what is wrong, with which file or option, and the way out."
 
 # %% ../nbs/00_core.ipynb #d0f31ab3
-_EXTRAS = dict(gradio='app', onnxruntime='predict', openvino='fast-cpu', tensorboard='tensorboard', ray='ray', nncf='int8',
-               av='archive', pyarrow='archive', cleanlab='clean', albumentations='albumentations')
+_EXTRAS = dict(gradio='app', onnxruntime='predict', openvino='fast-cpu', tensorboard='tensorboard', ray='ray',
+               nncf='int8', av='archive', pyarrow='archive', cleanlab='clean', albumentations='albumentations')
 _EXTRAS |= dict.fromkeys(('fastapi', 'prometheus_client', 'python_multipart', 'uvicorn'), 'serve')
 
 def _lacking(name:str, extra:str=None) -> str:
@@ -45,7 +45,8 @@ def need(
 ) -> ModuleType:
     "Import what an extra brings, or say which extra to install."
     try: return import_module(name)
-    except ModuleNotFoundError as e: raise SimpsonsError(_lacking(e.name, extra or _EXTRAS.get(name.partition('.')[0]))) from None
+    except ModuleNotFoundError as e: lacks = e.name
+    raise SimpsonsError(_lacking(lacks, extra or _EXTRAS.get(name.partition('.')[0])))
 
 # %% ../nbs/00_core.ipynb #e019e32d
 def _ending(e:BaseException) -> tuple|None: # (what to say, status); None for an error of ours
@@ -82,8 +83,7 @@ def share(
 def existing_folder(
     path:str|Path, # `~` is the user's home
     give:str='one that exists', # the way out
-) -> Path:
-    "A folder to read."
+) -> Path: # a folder to read
     path = Path(path).expanduser()
     if not path.is_dir(): raise SimpsonsError(f'{path} is not a folder: give {give}')
     return path
@@ -137,7 +137,8 @@ def write_whole(
 # %% ../nbs/00_core.ipynb #dc3bea41
 def _replaceable(path:Path):
     "Refuse a folder whose place no other can take."
-    held = 'is a mount point' if os.path.ismount(path) else path.exists() and path.samefile('.') and 'is the folder you are in'
+    held = 'is a mount point' if os.path.ismount(path) else ''
+    if path.exists() and path.samefile('.'): held = held or 'is the folder you are in'
     if held: raise SimpsonsError(f'{path} {held}, so no other can take its place: give a new folder, as {path/"new"}')
 
 @contextmanager
@@ -168,7 +169,8 @@ def read_json(path:str|Path):
     "Read a JSON file; a `SimpsonsError` says which file is missing or damaged."
     try: return json.loads(Path(path).read_text(encoding='utf-8'))
     except FileNotFoundError: raise SimpsonsError(f'{path} is missing: give a path that exists') from None
-    except (OSError, ValueError) as e: raise SimpsonsError(f'{path} is not readable JSON ({e}): restore it or make it again') from None
+    except (OSError, ValueError) as e: why = e
+    raise SimpsonsError(f'{path} is not readable JSON ({why}): restore it or make it again')
 
 def iso_now() -> str:
     "The time now, as ISO 8601 with the zone."
@@ -226,10 +228,7 @@ class FolderLock(AbstractContextManager):
             self.holder.write_text(f'process {os.getpid()} on {socket.gethostname()}', encoding='utf-8')
         return True
 
-    def close(self):
-        "Give it up."
-        self.lock.release()
-
+    def close(self): self.lock.release()
     def __exit__(self, *args): self.close()
 
 # %% ../nbs/00_core.ipynb #752a1ac6

@@ -112,7 +112,7 @@ def test_an_existing_table_is_not_overwritten(faulty, cleaned):
 @pytest.fixture
 def page(browser, cleaned, tmp_path):
     "The gallery in a browser, with what its console and its network said."
-    from simpsons_fastai.train.clean import gallery
+    from simpsons_fastai.judge.review import gallery
     path = gallery(cleaned[0], tmp_path/'cleaned.html')
     page = browser.new_page(viewport=dict(width=1100, height=800))
     page.said, page.asked = [], []
@@ -163,3 +163,80 @@ def test_ticks_are_in_the_download(page, cleaned, faulty, tmp_path):
     shutil.copy(tmp_path/'reviewed.csv', cleaned[0].parent/'reviewed.csv')
     table = read_table(cleaned[0].parent/'reviewed.csv').set_index('path')
     assert table.label[str(cleaned[0].parent/doubt['path'])] == doubt['suggested'] and str(cleaned[0].parent/copy['path']) in table.index
+
+
+def few(*rows):
+    "A table of some pictures: (path, split) each."
+    import pandas as pd
+    return pd.DataFrame([(str(p), 'x', s) for p, s in rows], columns=['path', 'label', 'split'])
+
+
+def test_the_test_part_stays_whole(faulty, tmp_path):
+    from simpsons_fastai.pictures.duplicates import find_duplicates
+    mini, faults = faulty
+    original, leak = faults['leak']
+    two = find_duplicates(few((original, 'test'), (shutil.copy(original, tmp_path/'twin.jpg'), 'test'), (leak, 'train')))
+    assert two.kind.tolist() == ['', 'exact', 'exact'] and two.leak.tolist() == ['train', 'train', 'test']
+    assert len(find_duplicates(few((faults['exact'][0], 'train'), (faults['near'][0], 'train')))) == 0
+    assert len(find_duplicates(few((faults['broken'], 'train')))) == 0
+
+
+def test_without_folds_the_labels_are_left_alone(faulty, cleaned, tmp_path):
+    import pandas as pd
+    from simpsons_fastai.pictures.table import read_table
+    from simpsons_fastai.train.clean import clean
+    ready = read_table(cleaned[0])
+    quick = pd.read_csv(clean(ready, tmp_path/'elsewhere/quick.csv', folds=0), keep_default_na=False)
+    assert quick.keep.all() and (quick.suggested == '').all() and all(o.startswith('/') for o in quick.path)
+    assert set(read_table(tmp_path/'elsewhere/quick.csv').path) == set(ready.path)
+
+
+def test_of_suspected_labels_only_training_pictures_are_dropped(monkeypatch):
+    import pandas as pd
+    from simpsons_fastai.train import clean as module
+    found = lambda table, **kwargs: table[['path', 'label']].assign(suggested='c', quality=.1, flagged=True)
+    monkeypatch.setattr(module, 'find_label_errors', found)
+    marked = pd.DataFrame(dict(path=list('pq'), label=['a', 'b'], split=['train', 'test'], keep=True, issue=['', 'near duplicate of x']))
+    assert module._doubts(marked, True)[['keep', 'issue']].values.tolist() == [[False, 'label error?'], [True, 'near duplicate of x; label error?']]
+    assert module._doubts(marked, False).keep.tolist() == [True, True]
+
+
+def test_the_only_picture_of_a_class_is_not_judged(monkeypatch, capsys):
+    import pandas as pd
+    from simpsons_fastai.train import clean as module, doubts
+    probs = np.array([[.9, .1], [.02, .98], [.8, .2], [.1, .9], [.3, .7], [.05, .95]])
+    monkeypatch.setattr(doubts, 'out_of_fold', lambda table, *args, **kwargs: (['bart', 'lisa'], probs[:len(table)]))
+    rows = pd.DataFrame(dict(path=list('abcdefg'), label=['bart']*3 + ['lisa']*3 + ['hermit'], split='train', keep=True, issue=''))
+    assert module._doubts(rows, True)[['path', 'keep']].values.tolist()[1::5] == [['b', False], ['g', True]]
+    assert 'the first is g, hermit' in capsys.readouterr().out
+
+
+def test_what_clean_refuses(faulty, cleaned):
+    import pandas as pd
+    from simpsons_fastai.core import SimpsonsError
+    from simpsons_fastai.pictures.table import read_table
+    from simpsons_fastai.train.clean import clean
+    from simpsons_fastai.train.doubts import find_label_errors, out_of_fold
+    ready = read_table(cleaned[0])
+    def refused(said, f, *args, **kwargs):
+        with pytest.raises(SimpsonsError, match=said): f(*args, **kwargs)
+    refused('is not the name of a .csv file', clean, faulty[0], cleaned[0].with_suffix('.txt'))
+    refused('folds=1 is too few', find_label_errors, ready, folds=1, check=False)
+    refused("there is no method 'guess'", find_label_errors, ready, method='guess')
+    refused('the pictures have 1 label', find_label_errors, ready[ready.label == ready.label[0]], check=False)
+    refused('the pictures have 0 label', find_label_errors, ready[:3].assign(label=list('abc')), check=False)
+    refused("the class 'hermit' has a single picture", out_of_fold, pd.concat([ready, ready[:1].assign(label='hermit')]))
+
+
+def test_no_name_becomes_markup_and_a_part_of_the_findings_can_be_shown(cleaned, tmp_path):
+    import pandas as pd
+    from simpsons_fastai.core import SimpsonsError
+    from simpsons_fastai.judge.review import gallery
+    evil = '</script><img src=x onerror=alert(1)>"\'&'
+    row = dict(path='gone.jpg', label=evil, split='train', keep='True', issue='label error?', duplicate_of='', suggested=evil + '2', quality=.1)
+    pd.DataFrame([row]).to_csv(tmp_path/'evil.csv', index=False)
+    text = gallery(tmp_path/'evil.csv', tmp_path/'evil.html').read_text(encoding='utf-8')
+    assert text.count('<img') == 0 and text.count('</script>') == 2
+    assert gallery(cleaned[0], tmp_path/'few.html', limit=6, page=2).read_text(encoding='utf-8').count('<fieldset') == 6
+    with pytest.raises(SimpsonsError, match='is not the name of a page'): gallery(cleaned[0], tmp_path/'cleaned.csv')
+    with pytest.raises(SimpsonsError, match='is missing'): gallery(tmp_path/'absent.csv', tmp_path/'absent.html')

@@ -3,6 +3,7 @@ import json, shutil
 import numpy as np, pandas as pd
 import pytest
 from conftest import simpsons
+from simpsons_fastai.learn.models import bundle_network
 from simpsons_fastai.model.bundle import load_bundle
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.model.predictor import Predictor
@@ -67,8 +68,7 @@ def test_predict_prints_a_value_a_column(tag_run, mini):
 
 def test_a_missing_cell_has_no_gradient(tag_run):
     import torch
-    from simpsons_fastai.learn.columns import ColumnsLoss
-    from simpsons_fastai.learn.models import bundle_network
+    from simpsons_fastai.learn.losses import ColumnsLoss
     bundle, nan = load_bundle(tag_run[0]), float('nan')
     net, x = bundle_network(bundle).train(), torch.randn(4, 3, 48, 48)
     targets = torch.tensor([[0, 1, 2, nan], [1, 0, 3, nan], [0, nan, nan, nan], [nan]*4])
@@ -82,7 +82,6 @@ def test_a_missing_cell_has_no_gradient(tag_run):
 
 def test_a_head_that_is_added_leaves_the_others_bit_for_bit(tag_run, added, mini):
     import torch
-    from simpsons_fastai.learn.models import bundle_network
     path, done = added
     assert done.returncode == 0, done.stderr
     assert 'macro F1 of hairy' in done.stdout and str(path) in done.stdout
@@ -143,16 +142,6 @@ def test_mistakes_are_told(tag_run, cli_run, faces, mini, tmp_path):
         with pytest.raises(SimpsonsError, match=says): f()
     done = simpsons('add-head', tag_run[0], faces, 'glasses')
     assert done.returncode == 2 and 'Traceback' not in done.stderr and len(done.stderr.strip().splitlines()) == 1
-
-
-def test_what_is_known_of_the_ten_characters(mnist):
-    from simpsons_fastai.pictures.columns import leave_out
-    from simpsons_fastai.pictures.table import as_table
-    table = as_table(mnist, columns='all')
-    assert list(table) == ['path', 'split', 'age', 'gender', 'family', 'hair', 'glasses'] and table.notna().all(axis=None)
-    of = lambda name: table[table.path.str.contains(name)].drop(columns=['path', 'split']).drop_duplicates().values.tolist()
-    assert of('milhouse') == [['child', 'male', 'other', 'blue', 'yes']] and of('lisa') == [['child', 'female', 'simpson', 'yellow', 'no']]
-    assert leave_out(as_table(mnist, columns=['hair']), ['hair'], .5).hair.isna().mean() == .5
 
 
 @pytest.mark.parametrize('recipe, fields', [

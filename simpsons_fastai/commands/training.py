@@ -38,7 +38,7 @@ def clean(call:Call,
     size:int=None, # their pictures, pixels a side
 ):
     "Find unreadable files, copies, leaks and likely label errors in DATA: a new table, and a page where you decide. No file is changed."
-    from simpsons_fastai.train.clean import gallery, page_file
+    from simpsons_fastai.judge.review import gallery, page_file
     page = page_file(page or call['out'].with_suffix('.html'))
     asked = dict(recipe=recipe, epochs=epochs, arch=arch, size=size)
     table = call(**{k: v for k,v in asked.items() if v is not None})
@@ -52,7 +52,7 @@ def _n_processes() -> int:
 def _together():
     "What holds several processes together."
     if _n_processes() < 2: return nullcontext()
-    from simpsons_fastai.train.distributed import joined
+    from simpsons_fastai.train.processes import joined
     return joined()
 
 def _say_scores(run):

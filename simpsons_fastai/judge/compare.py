@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
 from safetensors import safe_open
-from ..core import SimpsonsError, real_paths, save_figure, write_whole
+from ..core import SimpsonsError, real_paths, save_figure, say, write_whole
 from ..model.run import Run
 from .intervals import bootstrap_f1, indicators, interval
 from ..target import Column
@@ -101,7 +101,7 @@ def _common_split(
         raise SimpsonsError(f'{runs[0].path} and {odd[0].path} were not scored on the same {split} pictures ({odd[1]} differ): '
                             'train them on the same table, split and seed')
     if split == 'test' and (odd := _other_pictures(runs, 'valid')):
-        print(f'{runs[0].path.name} and {odd[0].path.name} have other validation pictures ({odd[1]} differ): '
+        say(f'{runs[0].path.name} and {odd[0].path.name} have other validation pictures ({odd[1]} differ): '
               'compare their test scores; the choice of the best is less certain')
     return split
 

@@ -11,7 +11,7 @@ __all__ = ['HEADER', 'submit']
 import csv
 from collections import Counter
 from pathlib import Path
-from ..core import SimpsonsError, track, write_whole
+from ..core import SimpsonsError, say, track, write_whole
 from ..pictures.open import PictureError
 from ..pictures.walk import natural_key, pictures_folder, pictures_of
 from ..model.bundle import Bundle, load_bundle
@@ -61,7 +61,7 @@ def _labels(answers:dict) -> dict: # name to label
     if not good:
         raise SimpsonsError(f'none of the {len(answers)} pictures can be read, as {next(iter(broken.values())).reason}: give other pictures')
     common = good.most_common(1)[0][0]
-    for name,o in broken.items(): print(f'{name}: {o.reason}; its row says {common}, the most frequent answer')
+    for name,o in broken.items(): say(f'{name}: {o.reason}; its row says {common}, the most frequent answer')
     return {name: common if name in broken else o.label for name,o in answers.items()}
 
 # %% ../../nbs/judge/11_submit.ipynb #39d922a7

@@ -31,8 +31,9 @@ CHARACTER_TAGS = {name: dict(zip(_COLUMNS, values.split())) for name,values in d
     principal_skinner='adult male other grey no').items()}
 
 # %% ../../nbs/pictures/04_columns.ipynb #65b610bc
-_COLOURS = dict(black=(30, 30, 35), grey=(165, 165, 175), white=(245, 245, 245), brown=(120, 75, 45), red=(195, 40, 50),
-                orange=(240, 140, 40), yellow=(245, 210, 65), green=(80, 165, 80), blue=(60, 115, 185), pink=(235, 110, 180))
+_COLOURS = dict(black=(30, 30, 35), grey=(165, 165, 175), white=(245, 245, 245), brown=(120, 75, 45),
+                red=(195, 40, 50), orange=(240, 140, 40), yellow=(245, 210, 65), green=(80, 165, 80),
+                blue=(60, 115, 185), pink=(235, 110, 180))
 
 def _colour(rgb:tuple) -> str:
     "The word for a colour."
@@ -72,14 +73,16 @@ def any_words(
     known:Sequence=(), # not used
 ) -> pd.Series: # names joined by '|', '' for none, NaN where it is not known
     "A column of kind any as text."
-    text = column.map(lambda o: o if pd.isna(o) else '|'.join(filter(None, map(str.strip, str(o).split('|'))))).astype(object)
+    joined = lambda cell: '|'.join(o.strip() for o in str(cell).split('|') if o.strip())
+    text = column.map(joined, na_action='ignore').astype(object)
     return text.mask(text == '?', np.nan)
 
 _WORDS = dict(one=one_word, any=any_words)
 
 # %% ../../nbs/pictures/04_columns.ipynb #73157db4
 _PLACE = 'path', 'split', 'group', 'label', 'keep'
-_TAKEN = set('path split group keep predicted confidence loss epoch phase train_loss valid_loss f1_score time lr seconds'.split())
+_TAKEN = set('path split group keep predicted confidence loss epoch phase '
+             'train_loss valid_loss f1_score time lr seconds'.split())
 
 def own_columns(table:pd.DataFrame) -> list:
     "The columns that say something of a picture, besides its label."
@@ -92,7 +95,8 @@ def with_traits(table:pd.DataFrame) -> pd.DataFrame:
     labels = set(table.label.dropna())
     known = max((CHARACTER_TAGS, TOWNSFOLK_TAGS), key=lambda o: len(labels & set(o)))
     if new := labels - set(known):
-        raise SimpsonsError(f'no tags are known of {min(new)!r}: give a .csv file with the column path and a column a tag')
+        raise SimpsonsError(f'no tags are known of {min(new)!r}: '
+                            'give a .csv file with the column path and a column a tag')
     names = list(next(iter(known.values())))
     return table.join(pd.DataFrame([known.get(o, {}) for o in table.label], table.index, names))
 
@@ -132,8 +136,9 @@ def from_file(
     table:pd.DataFrame, # as a file has it
     kinds:dict, # name to kind
 ) -> pd.DataFrame:
-    "What the empty cells of a file say."
-    return table.assign(**{o: table[o].fillna(_EMPTY[k]) for o,k in kinds.items() if o in table and k in _EMPTY})
+    "What the empty cells of a file say, and those that say that something is not known."
+    says = lambda column, k: column.fillna(_EMPTY[k]).mask(column == _UNKNOWN[k], np.nan)
+    return table.assign(**{o: says(table[o], k) for o,k in kinds.items() if o in table and k in _EMPTY})
 
 def for_file(
     table:pd.DataFrame,

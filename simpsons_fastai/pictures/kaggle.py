@@ -19,8 +19,8 @@ def _require_user():
         if isinstance(e, SimpsonsError): raise
         raise SimpsonsError(f'{e}: mend the file or remove it') from None
     if known: return
-    raise SimpsonsError('Kaggle is not told who you are: make an API token at https://www.kaggle.com/settings/api and put it '
-                        'into the environment variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token '
+    raise SimpsonsError('Kaggle is not told who you are: make an API token at https://www.kaggle.com/settings/api '
+                        'and put it into the environment variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token '
                         '(an older kaggle.json in ~/.kaggle will do as well)')
 
 # %% ../../nbs/pictures/15_kaggle.ipynb #2d2f0487
@@ -46,7 +46,9 @@ def _went_wrong(e:Exception, competition:str, by_hand:str) -> str:
     return known.get(status) or f'the download of {competition} failed ({_reason(e)}): try again, or {by_hand}'
 
 # %% ../../nbs/pictures/15_kaggle.ipynb #96c50937
-def _is_journey(path:Path) -> bool: return (path/'train/simpsons_dataset').is_dir() and (path/'testset/testset').is_dir()
+_PARTS = 'train/simpsons_dataset', 'testset/testset'
+
+def _is_journey(path:Path) -> bool: return all((path/o).is_dir() for o in _PARTS)
 
 def _fetch(competition:str, dest:Path, by_hand:str):
     "Download into a folder, which appears when all is there."
@@ -54,7 +56,7 @@ def _fetch(competition:str, dest:Path, by_hand:str):
         try: need('kagglehub').competition_download(competition, output_dir=str(tmp))
         except Exception as e: raise SimpsonsError(_went_wrong(e, competition, by_hand)) from e
         if not _is_journey(tmp):
-            raise SimpsonsError(f'the data of {competition} are not laid out as train/simpsons_dataset and testset/testset: '
+            raise SimpsonsError(f'the data of {competition} are not laid out as {" and ".join(_PARTS)}: '
                                 'give another competition')
 
 def download_journey(

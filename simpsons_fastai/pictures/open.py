@@ -76,8 +76,11 @@ class PictureError(SimpsonsError):
         self.name,self.reason = name,reason
         super().__init__(f'{name}: {reason}: mend it, remove it, or give another picture')
 
-_REASONS = {FileNotFoundError: 'missing file', IsADirectoryError: 'a folder, not a picture', PermissionError: 'no permission to read it',
-            UnidentifiedImageError: 'not a picture', Image.DecompressionBombError: f'too many pixels (over {MAX_PIXELS:,})'}
+_REASONS = {FileNotFoundError: 'missing file',
+            IsADirectoryError: 'a folder, not a picture',
+            PermissionError: 'no permission to read it',
+            UnidentifiedImageError: 'not a picture',
+            Image.DecompressionBombError: f'too many pixels (over {MAX_PIXELS:,})'}
 
 def _why(e:Exception) -> str:
     "The reason, in a few words, why Pillow could not read a picture."
@@ -187,7 +190,7 @@ def check_upload(
     if not data: raise _refused('empty file (0 bytes)')
     w,h,is_jpeg,decoders = _header(data)
     times = 8 if is_jpeg else 1
-    if decoders & set(Image.DECODERS): raise _refused('in an encoding that takes too long to decode, save it as PNG or JPEG')
+    if decoders & set(Image.DECODERS): raise _refused('in an encoding that takes too long to decode, save as PNG or JPEG')
     if w*h > limits.pixels*times: raise _refused(f'too many pixels ({w}×{h}, over {limits.pixels*times:,})')
     if is_jpeg and data.count(b'\xff\xda') > _MAX_SCANS: raise _refused(f'more than {_MAX_SCANS} passes in one JPEG')
     return w*h//times

@@ -62,7 +62,8 @@ class Preprocess:
 
 # %% ../../nbs/pictures/02_preprocess.ipynb #c484814c
 _SHIFTS = (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)
-TTA = dict(none=[(False, 0, 0)], flip=[(False, 0, 0), (True, 0, 0)], shifts=[(mirror, *o) for mirror in (False, True) for o in _SHIFTS])
+TTA = dict(none=[(False, 0, 0)], flip=[(False, 0, 0), (True, 0, 0)], # (mirrored?, rows down, columns right)
+           shifts=[(mirror, *o) for mirror in (False, True) for o in _SHIFTS])
 
 def views(
     size:int, # pixels a side

@@ -45,10 +45,13 @@ def _of_every_class(rows:pd.DataFrame, share:float, split:str, seed:int) -> list
 def _known_labels(table:pd.DataFrame):
     "Refuse validation and test labels that training never sees, and a training set of one class."
     train = set(table.label[table.split == 'train'])
-    if len(train) < 2: raise SimpsonsError(f'the training pictures have {len(train)} label ({", ".join(train)}): a classifier needs two or more')
+    if len(train) < 2:
+        raise SimpsonsError(f'the training pictures have {len(train)} label ({", ".join(train)}): '
+                            'a classifier needs two or more')
     for split in ('valid', 'test'):
         if new := set(table.label[table.split == split].dropna()) - train:
-            raise SimpsonsError(f'the {split} pictures have a label {min(new)!r} that no training picture has: add it there, or drop it')
+            raise SimpsonsError(f'the {split} pictures have a label {min(new)!r} that no training picture has: '
+                                'add it there, or drop it')
 
 # %% ../../nbs/pictures/06_split.ipynb #3ea3465c
 def _values_of(cells:pd.Series) -> set:

@@ -29,8 +29,9 @@ def split_names(
     "The splits that a table names, in any of their ways; train where it names none."
     names = table.get('split', pd.Series('train', table.index)).astype(object).fillna('train')
     res = names.map(lambda o: SPLITS.get(str(o).strip().lower()))
-    if res.isna().any(): raise SimpsonsError(f'{source} names a split {names[res.isna()].iloc[0]!r}: use train, valid or test')
-    return res
+    odd = names[res.isna()]
+    if odd.empty: return res
+    raise SimpsonsError(f'{source} names a split {odd.iloc[0]!r}: use train, valid or test')
 
 # %% ../../nbs/pictures/05_table.ipynb #63455849
 def _told(cell) -> str: return 'nothing' if pd.isna(cell) else str(cell)
@@ -48,7 +49,8 @@ def one_row_a_file(
         odd = values.nunique(dropna=False).loc[lambda n: n > 1]
         if odd.empty: continue
         a, b = sorted(map(_told, values.get_group(odd.index[0]).unique()))[:2]
-        raise SimpsonsError(f'{odd.index[0]} stands twice, with the {c} {a} and the {c} {b} ({len(odd)} such files): keep one of them')
+        raise SimpsonsError(f'{odd.index[0]} stands twice, with the {c} {a} and the {c} {b} ({len(odd)} such files): '
+                            'keep one of them')
     return table[~real.duplicated()].reset_index(drop=True)
 
 # %% ../../nbs/pictures/05_table.ipynb #7fcabb94
@@ -61,15 +63,16 @@ def _labelled(table:pd.DataFrame, source) -> pd.DataFrame:
     "The checks of a table of labels: only test pictures may have none, and a file has one."
     bare = _some(table, source)[table.label.isna() & (table.split != 'test')]
     if bare.empty: return one_row_a_file(table, ('label', 'split'))
-    raise SimpsonsError(f'{bare.path.iloc[0]} has no label ({len(bare)} such pictures): put it in a folder named for its class, '
-                        'or give the pattern of names that carry the label')
+    raise SimpsonsError(f'{bare.path.iloc[0]} has no label ({len(bare)} such pictures): '
+                        'put it in a folder named for its class, or give the pattern of names that carry the label')
 
 # %% ../../nbs/pictures/05_table.ipynb #505381bc
 def _compile(pattern:str|None) -> re.Pattern|None:
     "The label pattern, which needs one group."
     if pattern is None: return
     try: res = re.compile(pattern)
-    except re.error as e: raise SimpsonsError(f'the pattern {pattern!r} is no regular expression ({e}): mend it') from None
+    except re.error as e:
+        raise SimpsonsError(f'the pattern {pattern!r} is no regular expression ({e}): mend it') from None
     if not res.groups: raise SimpsonsError(f'the pattern {pattern!r} has no group: put parentheses around the label')
     return res
 
@@ -77,7 +80,7 @@ def _label(name:str, folders:tuple, pattern:re.Pattern|None) -> str|None:
     "What a picture's name or folder says of it."
     if pattern is None: return folders[-1] if folders and folders[-1].lower() not in SPLITS else None
     if m := pattern.search(name): return m[1]
-    raise SimpsonsError(f'{name} does not match the pattern {pattern.pattern!r}: change the pattern, or move the file away')
+    raise SimpsonsError(f'{name} does not match the pattern {pattern.pattern!r}: change it, or move the file away')
 
 def _row(path:str, root:Path, pattern:re.Pattern|None) -> tuple:
     "(path, label, split) of one picture below `root`."
@@ -113,7 +116,8 @@ def _load_csv(csv:Path) -> pd.DataFrame:
     try: return pd.read_csv(csv, dtype=str, keep_default_na=False, na_values=[''])
     except FileNotFoundError: raise SimpsonsError(f'{csv} is missing: give a CSV file that exists') from None
     except (ValueError, OSError) as e:
-        raise SimpsonsError(f'{csv} cannot be read as CSV ({e}): save it as comma-separated UTF-8 with a header') from None
+        why = f'{csv} cannot be read as CSV ({e})'
+        raise SimpsonsError(f'{why}: save it as comma-separated UTF-8 with a header') from None
 
 _KEEP = dict(true=True, yes=True, false=False, no=False) | {'1': True, '0': False}
 
@@ -152,7 +156,7 @@ def journey(
     root = existing_folder(path, 'a folder of pictures, or a .csv file')
     parts = root/'train/simpsons_dataset', root/'testset/testset'
     if not parts[0].is_dir():
-        raise SimpsonsError(f'{root} has no folder train/simpsons_dataset: unpack the Journey to Springfield archive there')
+        raise SimpsonsError(f'{root} has no folder train/simpsons_dataset: unpack the archive of the Journey there')
     found = [o for part in parts if part.is_dir() for o in opened(walk(part))]
     return _table([_row(o.path, root, None) for o in found if o.kind == 'picture'], root)
 
@@ -164,8 +168,8 @@ def is_table(
     "Is it a table, or a .csv file?"
     is_csv = lambda path: path.suffix.lower() == '.csv' and not path.expanduser().is_dir()
     res = isinstance(source, pd.DataFrame) or is_csv(Path(source))
-    if res and pattern is not None: raise SimpsonsError(f'a table has its labels in a column: leave out the pattern {pattern!r}')
-    return res
+    if not res or pattern is None: return res
+    raise SimpsonsError(f'a table has its labels in a column: leave out the pattern {pattern!r}')
 
 def _own_table(table:pd.DataFrame, needs:tuple) -> pd.DataFrame:
     "A table that a user made."
@@ -191,6 +195,12 @@ def _of_columns(table:pd.DataFrame, columns, known:Target|None, kinds:dict) -> p
     place = [o for o in ('path', 'split', 'group') if o in table]
     return one_row_a_file(with_words(table[[*place, *names]], names, kinds, known), ['split', *names])
 
+def _is_label(columns, known:Target|None, kinds:dict) -> bool:
+    "Is the label asked, and nothing else?"
+    if kinds.get('label', 'one') != 'one':
+        raise SimpsonsError('the column label has one name a picture: call a column of several names otherwise, as labels')
+    return (known.names if known else columns) in ('label', ['label'])
+
 def as_table(
     source, # a table, a .csv file, or a folder
     pattern:str=None, # see `scan`
@@ -200,7 +210,7 @@ def as_table(
 ) -> pd.DataFrame: # columns path, split and what is asked; a table of labels has its others, too
     "Any source as a table."
     kinds = {o.name: o.kind for o in known} if known else kinds or {}
-    asks_label = (known.names if known else columns) in ('label', ['label'])
+    asks_label = _is_label(columns, known, kinds)
     is_made = isinstance(source, pd.DataFrame)
     table = _rows(source, pattern, ('path', 'label') if asks_label else ('path',))
     name = 'the table' if is_made else source
@@ -226,4 +236,5 @@ def usable(
     broken = found[~good][['path', 'reason']].reset_index(drop=True)
     if verbose: _say_broken(broken, len(table))
     if good.any(): return table[good].reset_index(drop=True), broken
-    raise SimpsonsError(f'none of the {len(table)} pictures can be read: the first is {broken.path[0]}, {broken.reason[0]}; give other pictures')
+    raise SimpsonsError(f'none of the {len(table)} pictures can be read: '
+                        f'the first is {broken.path[0]}, {broken.reason[0]}; give other pictures')

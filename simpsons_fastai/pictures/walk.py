@@ -72,8 +72,8 @@ def opened(
 ) -> Iterator[Found]: # the same
     "Refuse a folder that cannot be opened."
     for o in found:
-        if o.kind == 'closed': raise SimpsonsError(f'the folder {o.path} cannot be opened: get the right to read it, or move it away')
-        yield o
+        if o.kind != 'closed': yield o
+        else: raise SimpsonsError(f'the folder {o.path} cannot be opened: get the right to read it, or move it away')
 
 def pictures_below(
     folder:str|Path,
@@ -89,7 +89,8 @@ def named_pictures(
     "The pictures named, and those below the folders named."
     files = [f for p in paths for f in (pictures_below(p, tell) if p.is_dir() else [p])]
     if files: return files
-    raise SimpsonsError(f'there is no picture in {", ".join(map(str, paths))}: name pictures, or folders that hold some')
+    where = ', '.join(map(str, paths))
+    raise SimpsonsError(f'there is no picture in {where}: name pictures, or folders that hold some')
 
 # %% ../../nbs/pictures/03_walk.ipynb #bfa58715
 def media_below(

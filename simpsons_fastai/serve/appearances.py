@@ -18,6 +18,7 @@ def _spoken(stands:np.ndarray, edges:np.ndarray, start:np.ndarray, stop:np.ndarr
     total = np.append(0, np.cumsum(stands))
     return np.interp(stop, edges, total) - np.interp(start, edges, total)
 
+# %% ../../nbs/serve/19_appearances.ipynb #a3c30b17
 def smooth(
     labels, # a label a frame, '' for nobody
     window:int, # steps
@@ -30,7 +31,8 @@ def smooth(
     edges = np.append(0, np.cumsum(stands))
     middle = (edges[1:] + edges[:-1])/2
     reach = np.minimum(window//2 + .5, np.minimum(middle, edges[-1] - middle)) # narrower at both ends
-    votes = np.stack([_spoken(stands*(codes == i), edges, middle - reach, middle + reach) for i in range(len(names))], 1)
+    around = middle - reach, middle + reach
+    votes = np.stack([_spoken(stands*(codes == i), edges, *around) for i in range(len(names))], 1)
     return np.where(votes.max(1) > reach, names[votes.argmax(1)], '').astype(object)
 
 # %% ../../nbs/serve/19_appearances.ipynb #47eed1e4
@@ -48,6 +50,7 @@ def end_of(
     "When the last frame ends: as the file says, if that can be, or a step later."
     return seconds if seconds and seconds > times[-1] else times[-1] + step
 
+# %% ../../nbs/serve/19_appearances.ipynb #a78c3b7a
 def _spans(times:np.ndarray, read:np.ndarray, step:float|None, seconds:float|None) -> _Spans:
     "`read` says which frames were read; `step` is None for scenes."
     last = end_of(times, step or 1, seconds)
@@ -73,31 +76,35 @@ def _close_gaps(shown:np.ndarray, spans:_Spans, broken:np.ndarray, gap:float):
         if who or not 0 < a <= b < len(shown) - 1: continue
         if shown[a - 1] == shown[b + 1] and spans.ends[b] - spans.starts[a] <= gap: shown[a:b + 1] = shown[a - 1]
 
+# %% ../../nbs/serve/19_appearances.ipynb #f34b6925
+def _smoothed(given:np.ndarray, times:np.ndarray, spans:_Spans, step:float, window:float) -> np.ndarray:
+    "A frame beside something unread votes for one step."
+    stands = np.where(spans.cut, 1, np.append(np.diff(times)/step, 1))
+    return smooth(given, round(window/step), stands)
+
 _COLUMNS = {'character': object, 'from': float, 'to': float, 'frames': int, 'confidence': float}
 
+# %% ../../nbs/serve/19_appearances.ipynb #c9bf1444
 def appearances(
-    frames:pd.DataFrame, # of one video: time (seconds), label ('' for nobody; None where nothing was read), confidence
+    frames:pd.DataFrame, # of one video: time (seconds), label ('' for nobody; None: unread), confidence
     step:float=1., # seconds between two frames; None for scenes
     seconds:float=None, # how long the video is
     window:float=3., # seconds around a frame that vote; 0 for the frame alone
     gap:float=2., # longest gap to close, seconds
     shortest:float=1., # shortest appearance, seconds
-) -> pd.DataFrame: # a row an appearance: character, from, to (seconds), frames, confidence (mean)
+) -> pd.DataFrame: # a row an appearance: character, from, to (seconds), frames, mean confidence
     "Who is on screen from when to when."
     read = frames.label.notna().to_numpy()
     given = frames.label.to_numpy(object)[read]
     times,confidence = frames[['time', 'confidence']].to_numpy(float).T
     spans = _spans(times, read, step, seconds)
     broken = spans.starts[1:] - spans.ends[:-1] > gap
-    shown = smooth(given, round(window/step), np.where(spans.cut, 1, np.append(np.diff(times[read])/step, 1))) if step else given.copy()
+    shown = _smoothed(given, times[read], spans, step, window) if step else given.copy()
     _close_gaps(shown, spans, broken, gap)
-    rows = []
-    for who,a,b in _runs(shown, broken):
-        own = given[a:b + 1] == who
-        start,end = spans.starts[a],spans.ends[b]
-        sure = confidence[read][a:b + 1][own]
-        if who and end - start >= shortest: rows.append((who, start, end, len(sure), sure.mean()))
-    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+    sure = lambda who, a, b: confidence[read][a:b + 1][given[a:b + 1] == who]
+    rows = [(who, spans.starts[a], spans.ends[b], sure(who, a, b)) for who,a,b in _runs(shown, broken) if who]
+    kept = [(who, a, b, len(o), o.mean()) for who,a,b,o in rows if b - a >= shortest]
+    return pd.DataFrame(kept, columns=list(_COLUMNS)).astype(_COLUMNS)
 
 # %% ../../nbs/serve/19_appearances.ipynb #1445045a
 def _moments(table:pd.DataFrame, step:float) -> set: # of (character, number of the step)

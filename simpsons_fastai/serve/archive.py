@@ -40,17 +40,26 @@ ENGINES = 'local', 'ray'
 
 def _check_engine(engine:str, address:str|None):
     if engine not in ENGINES: raise SimpsonsError(f'there is no engine {engine!r}: use {" or ".join(ENGINES)}')
-    if address and engine != 'ray': raise SimpsonsError(f'the address {address} is one of a cluster of Ray: give --engine ray, too')
+    if address and engine != 'ray':
+        raise SimpsonsError(f'the address {address} is one of a cluster of Ray: give --engine ray, too')
     if engine == 'ray': need('ray')
 
 def _tidy(plan:Plan):
     for o in plan.out.glob('.shard-*'): o.unlink(missing_ok=True)
 
-def _carry_out(plan:Plan, work) -> Pace: # `work` takes a `Pace`
+# %% ../../nbs/serve/18_archive.ipynb #e24c9636
+def _label(plan:Plan, pace:Pace, predictor:Predictor, engine:str, address:str|None, how:dict):
+    "By the engine."
+    if engine == 'local': return label_here(plan, pace, predictor)
+    job = job_of(plan, predictor, how.get('precision', 'auto'), how.get('n_workers'))
+    label_by_ray(plan, pace, job, address)
+
+# %% ../../nbs/serve/18_archive.ipynb #7c10f540
+def _carry_out(plan:Plan, *how) -> Pace:
     "Label what is not labelled yet."
     _tidy(plan)
     pace = Pace(sum(o.rows for o in plan.shards()))
-    try: work(pace)
+    try: _label(plan, pace, *how)
     except KeyboardInterrupt:
         say('\n'*pace.bar + 'stopped; what is labelled stays: give the same command again to go on')
         raise
@@ -58,33 +67,39 @@ def _carry_out(plan:Plan, work) -> Pace: # `work` takes a `Pace`
     return pace
 
 # %% ../../nbs/serve/18_archive.ipynb #8e1d5c57
+def _made(out:Path) -> Path:
+    with writable(out): out.mkdir(parents=True, exist_ok=True)
+    return out
+
+def _settled(predictor:Predictor) -> dict:
+    "What an answer depends on beside the model."
+    return dict(runtime=predictor.runtime, precision=predictor.precision, tta=predictor.tta)
+
+# %% ../../nbs/serve/18_archive.ipynb #7aa153db
 @delegates(Predictor)
 def label(
-    bundle, # a bundle's folder, a run's folder, or a `Bundle`
-    source, # a folder, a list (.txt, or .csv with the column path), a picture or a video; or several of these
+    bundle, # a bundle's or a run's folder, or a `Bundle`
+    source, # a folder, a list (.txt, or .csv with the column path), a picture, a video; or several
     out:str|Path, # the folder to write; one that was begun is gone on with
     fps:float=1., # frames a second of a video
-    scenes:float=None, # instead a frame a scene: the share of the pixels that changes its colour in a cut, as 0.25
+    scenes:float=None, # or a frame a scene: the share of the pixels that changes its colour in a cut, as 0.25
     k:int=5, # labels in `top`
     bs:int=16, # pictures a batch
     shard:int=1000, # rows a file, about
-    engine:str='local', # local, this process; or ray, the workers of a cluster
-    address:str=None, # of the cluster, as auto or 10.0.0.1:6379; RAY_ADDRESS, or Ray started on this machine, unless told
-    **how # as for `Predictor`; with Ray `n_workers` is the cores that a worker takes
+    engine:str='local', # local, this process; or ray, a cluster
+    address:str=None, # of the cluster, as auto or 10.0.0.1:6379; RAY_ADDRESS, or here, unless told
+    **how # as for `Predictor`; with Ray `n_workers` cores a worker
 ) -> Path: # `out`
     "Name what is in every picture and video of an archive."
-    options = dict(fps=fps, scenes=scenes, k=k, bs=bs, shard=shard)
+    options = dict(fps=float(fps), scenes=scenes, k=k, bs=bs, shard=shard)
     check_options(**options)
     _check_engine(engine, address)
     sources = absolute_sources(source)
     predictor = item_predictor(bundle, **how)
-    options |= dict(fps=float(fps), runtime=predictor.runtime, precision=predictor.precision, tta=predictor.tta)
-    out = Path(out).expanduser()
-    with writable(out): out.mkdir(parents=True, exist_ok=True)
+    out = _made(Path(out).expanduser())
     with lock_folder(out, 'written'):
-        plan = begin(out, sources, predictor.bundle, options)
-        def by_ray(pace): label_by_ray(plan, pace, job_of(plan, predictor, how.get('precision', 'auto'), how.get('n_workers')), address)
-        say(_carry_out(plan, by_ray if engine == 'ray' else lambda pace: label_here(plan, pace, predictor)).summary)
+        plan = begin(out, sources, predictor.bundle, options | _settled(predictor))
+        say(_carry_out(plan, predictor, engine, address, how).summary)
     return out
 
 # %% ../../nbs/serve/18_archive.ipynb #7a49e69f

@@ -33,6 +33,7 @@ def absolute_sources(
             raise SimpsonsError(f'{shown} has a name that is not UTF-8: give a link to it that has another name')
     return paths
 
+# %% ../../nbs/serve/14_archive_begin.ipynb #11c2a650
 def check_options(
     fps:float, # frames a second
     scenes:float|None, # or a frame a scene: the share of the pixels that changes its colour in a cut
@@ -43,7 +44,8 @@ def check_options(
     "Refuse what makes no sense."
     if not 0 < fps <= 1000: raise SimpsonsError(f'fps={fps} makes no sense: give frames a second, above 0')
     if scenes is not None: share(scenes, 'scenes')
-    if min(k, bs, shard) < 1: raise SimpsonsError(f'k={k}, bs={bs} and shard={shard} must be 1 or more: give other numbers')
+    if min(k, bs, shard) < 1:
+        raise SimpsonsError(f'k={k}, bs={bs} and shard={shard} must be 1 or more: give other numbers')
 
 # %% ../../nbs/serve/14_archive_begin.ipynb #5f8de6a8
 _LEAST = 50 # bytes a second
@@ -56,6 +58,7 @@ def _measured(line:dict, root:str) -> dict:
     except PictureError: return line | dict(rate=25., seconds=None)
     return line | dict(rate=rate, seconds=seconds if seconds and seconds*_LEAST <= line['size'] else None)
 
+# %% ../../nbs/serve/14_archive_begin.ipynb #171617b2
 def _write_sources(out:Path, sources:list) -> int:
     "Write `sources.jsonl`; how many there are."
     root = common_root(sources)
@@ -64,13 +67,15 @@ def _write_sources(out:Path, sources:list) -> int:
         for n,o in enumerate(scan_sources(sources, out), 1): f.write(json.dumps(_measured(o, root)) + '\n')
     return n
 
+# %% ../../nbs/serve/14_archive_begin.ipynb #564f6f77
 def _make_plan(out:Path, sources:list, facts:dict) -> Plan:
     "Write a plan into a folder that is new or empty."
     odd = [o.name for o in out.iterdir() if not o.name.startswith('.') and o.name != 'sources.jsonl']
     if odd: raise SimpsonsError(f'{out} holds {odd[0]} and no plan: give a new folder')
     with writable(out):
         if not (n := _write_sources(out, sources)):
-            raise SimpsonsError(f'there is no picture and no video in {", ".join(facts["source"])}: give a folder, a list or files')
+            where = ', '.join(facts['source'])
+            raise SimpsonsError(f'there is no picture and no video in {where}: give a folder, a list or files')
         write_json(out/'plan.json', dict(format=FORMAT, schema=SCHEMA, created=iso_now(), files=n) | facts)
     return Plan(out)
 
@@ -78,21 +83,25 @@ def _make_plan(out:Path, sources:list, facts:dict) -> Plan:
 def _check_facts(plan:Plan, facts:dict):
     "Refuse another source, model or option."
     begun = plan.facts
-    asked,was = facts['options'],begun['options']
+    model = begun['bundle']
+    asked = facts['options']
+    was = begun['options']
     changed = next((k for k,v in asked.items() if v != was.get(k)), None)
     if begun['source'] != facts['source']: how = f'{", ".join(begun["source"])}: give that again'
-    elif begun['bundle']['sha256'] != facts['bundle']['sha256']: how = f'another model, {begun["bundle"]["path"]}: give that one'
+    elif model['sha256'] != facts['bundle']['sha256']: how = f'another model, {model["path"]}: give that one'
     elif changed: how = f'{changed} {was.get(changed)}, not {asked[changed]}: give that again'
     else: return
     raise SimpsonsError(f'{plan.out} was begun with {how}, or another folder to write to')
 
+# %% ../../nbs/serve/14_archive_begin.ipynb #50ce56cd
 def _check_files(plan:Plan, sources:list):
     "Refuse files that have changed."
     end = dict(source='the end', size=None)
     for was,now in zip_longest(plan.sources(), scan_sources(sources, plan.out), fillvalue=end):
-        a,b = shown_name(was['source']),shown_name(now['source'])
-        if a != b: what = f'the files have changed since {plan.out} was begun, {b} comes where {a} came: bring them back'
-        elif was['size'] != now['size']: what = f'{a} has changed since {plan.out} was begun: bring it back'
+        a,b = (shown_name(o['source']) for o in (was, now))
+        since = f'changed since {plan.out} was begun'
+        if a != b: what = f'the files have {since}, {b} comes where {a} came: bring them back'
+        elif was['size'] != now['size']: what = f'{a} has {since}: bring it back'
         else: continue
         raise SimpsonsError(f'{what}, or give another folder to write to')
 
@@ -102,6 +111,7 @@ def identity(bundle:Bundle) -> str:
     sums = sorted((k, v) for k,v in bundle.sums.items() if k != 'README.md')
     return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
 
+# %% ../../nbs/serve/14_archive_begin.ipynb #09fcfe7b
 def begin(
     out:Path, # the folder of the labels, which is there
     sources:list, # absolute paths
@@ -116,5 +126,6 @@ def begin(
     _check_facts(plan, facts)
     _check_files(plan, sources)
     if row_schema(plan.target) != row_schema(bundle.target):
-        raise SimpsonsError(f'{out} was begun by version 0.4.0, whose rows have one label: give another folder to write to')
+        raise SimpsonsError(f'{out} was begun by version 0.4.0, whose rows have one label: '
+                            'give another folder to write to')
     return plan

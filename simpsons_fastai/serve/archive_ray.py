@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 import simpsons_fastai
+from fastcore.basics import patch, store_attr
 from ..core import SimpsonsError, n_threads, need, say
 from ..model.bundle import load_bundle
 from ..model.predictor import Predictor
@@ -30,11 +31,13 @@ def _check(good:bool, what:str, way:str=_SHARED):
 def _plan_there(out:str, plan:str, version:str) -> Plan:
     "The plan, as a worker sees it."
     here = simpsons_fastai.__version__
-    _check(version == here, f'simpsons_fastai is {here} there and {version} here', 'install the same version on all machines')
+    differs = f'simpsons_fastai is {here} there and {version} here'
+    _check(version == here, differs, 'install the same version on all machines')
     found = Plan(out) if os.path.isfile(f'{out}/plan.json') else None
     _check(found is not None and found.id == plan, f'{out} is not the folder of these labels')
     return found
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #d2a3c4ee
 @lru_cache(1)
 def _prepared(
     out:str, # the folder of the plan
@@ -51,7 +54,8 @@ def _prepared(
     model = load_bundle(bundle)
     _check(identity(model) == found.facts['bundle']['sha256'], f'{model.path} is another model')
     o = found.options
-    predictor = item_predictor(model, runtime=o['runtime'], precision=precision, device=device, n_workers=n_workers, tta=o['tta'])
+    how = dict(precision=precision, device=device, n_workers=n_workers)
+    predictor = item_predictor(model, runtime=o['runtime'], tta=o['tta'], **how)
     differs = f'the network runs in {predictor.precision} there and in {o["precision"]} here'
     _check(predictor.precision == o['precision'], differs, 'begin another folder with --precision float32')
     return found,predictor
@@ -70,6 +74,7 @@ def _counted(plan:Plan, shard:Shard) -> tuple: # (rows, rows with an error)
     errors = pq.ParquetFile(plan.file(shard.number)).read(['error'])['error']
     return len(errors),len(errors) - errors.null_count
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #98589d2f
 def _label_shard(job:dict, shard:Shard) -> tuple: # (rows, rows with an error)
     "Label a shard in a worker of Ray, unless it is there."
     try:
@@ -91,7 +96,8 @@ def job_of(
     "What a worker is told."
     device = (predictor.device or '').partition(':')[0] or None
     paths = dict(out=os.path.abspath(plan.out), bundle=os.path.abspath(predictor.bundle.path))
-    return paths | dict(plan=plan.id, version=simpsons_fastai.__version__, precision=precision, device=device, n_workers=n_workers or 1)
+    how = dict(precision=precision, device=device, n_workers=n_workers or 1)
+    return paths | how | dict(plan=plan.id, version=simpsons_fastai.__version__)
 
 # %% ../../nbs/serve/17_archive_ray.ipynb #29fde9a6
 def _check_reached(address:str, seconds:float=30):
@@ -103,15 +109,18 @@ def _check_reached(address:str, seconds:float=30):
     raise SimpsonsError(f'no cluster of this version of Ray answers at {address}: start one with `ray start --head`, '
                         'give the address that it said, and set RAY_AUTH_MODE=token if it has a token')
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #8cb9f350
 def _connect(ray, address:str):
-    own = dict(num_cpus=n_threads(), object_store_memory=100_000_000, include_dashboard=False) if address == 'local' else {}
-    if not own: _check_reached(address)
+    own = {}
+    if address == 'local': own = dict(num_cpus=n_threads(), object_store_memory=100_000_000, include_dashboard=False)
+    else: _check_reached(address)
     try: ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError) as e:
         why = str(e).strip().splitlines()[0]
         raise SimpsonsError(f'Ray cannot be used at {address} ({why}): mend that, or use --engine local') from None
     ray._private.worker._worker_logs_enabled = False # what Ray says of lost machines, else printed here
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #b3ad45d2
 @contextmanager
 def _cluster(address:str|None):
     "Ray, connected; a connection that is there already is used, and stays."
@@ -130,37 +139,44 @@ def _slots(ray, n:int) -> int:
     "How many predictors of n cores the cluster has room for."
     return sum(int(o['Resources'].get('CPU', 0)//n) for o in ray.nodes() if o['Alive'])
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #a4edf1aa
 class _Tasks:
     "The shards that workers of Ray are labelling."
     def __init__(self, ray, plan:Plan, pace:Pace, job:dict):
-        self.ray,self.plan,self.pace,self.job = ray,plan,pace,job
-        gpus = int(job['device'] not in (None, 'cpu'))
-        self.task = ray.remote(num_cpus=job['n_workers'], num_gpus=gpus, max_retries=_RETRIES, max_calls=0)(_label_shard)
+        store_attr()
+        needs = dict(num_cpus=job['n_workers'], num_gpus=int(job['device'] not in (None, 'cpu')))
+        self.task = ray.remote(**needs, max_retries=_RETRIES, max_calls=0)(_label_shard)
         self.waiting = {} # a task's reference to its shard
         self.lost = [] # shards each of whose workers was lost
 
-    def hand_out(self, left):
-        "Give the cluster as much of what is left as it has room for, and a little more."
-        room = 2*_slots(self.ray, self.job['n_workers']) + 2 - len(self.waiting)
-        for o in islice(left, max(0, room)): self.waiting[self.task.remote(self.job, o)] = o
+# %% ../../nbs/serve/17_archive_ray.ipynb #6d9d4b42
+@patch
+def hand_out(self:_Tasks, left):
+    "Give the cluster as much of what is left as it has room for, and a little more."
+    room = 2*_slots(self.ray, self.job['n_workers']) + 2 - len(self.waiting)
+    for o in islice(left, max(0, room)): self.waiting[self.task.remote(self.job, o)] = o
 
-    def _taken(self, ref) -> tuple|None: # (rows, rows with an error)
-        "A task's answer; None where each of its workers was lost."
-        e = self.ray.exceptions
-        try: return self.ray.get(ref)
-        except e.RayTaskError as error:
-            if isinstance(error.cause, SimpsonsError): raise SimpsonsError(str(error.cause)) from None
-            raise
-        except (e.WorkerCrashedError, e.NodeDiedError, e.OutOfMemoryError): return None
+# %% ../../nbs/serve/17_archive_ray.ipynb #1aa37bf6
+@patch
+def _taken(self:_Tasks, ref) -> tuple|None: # (rows, rows with an error)
+    "A task's answer; None where each of its workers was lost."
+    e = self.ray.exceptions
+    try: return self.ray.get(ref)
+    except e.RayTaskError as error:
+        if isinstance(error.cause, SimpsonsError): raise SimpsonsError(str(error.cause)) from None
+        raise
+    except (e.WorkerCrashedError, e.NodeDiedError, e.OutOfMemoryError): return None
 
-    def collect(self, seconds:float=1):
-        "Wait for a task, and count what is done."
-        for ref in self.ray.wait(list(self.waiting), timeout=seconds)[0]:
-            shard = self.waiting.pop(ref)
-            found = self._taken(ref)
-            if found or self.plan.is_done(shard.number): self.pace(*(found or _counted(self.plan, shard)))
-            else: self.lost.append(shard)
-        self.pace()
+# %% ../../nbs/serve/17_archive_ray.ipynb #82238539
+@patch
+def collect(self:_Tasks, seconds:float=1):
+    "Wait for a task, and count what is done."
+    for ref in self.ray.wait(list(self.waiting), timeout=seconds)[0]:
+        shard = self.waiting.pop(ref)
+        found = self._taken(ref)
+        if found or self.plan.is_done(shard.number): self.pace(*(found or _counted(self.plan, shard)))
+        else: self.lost.append(shard)
+    self.pace()
 
 # %% ../../nbs/serve/17_archive_ray.ipynb #ea19641d
 @contextmanager
@@ -176,12 +192,15 @@ def _heard():
     finally:
         if here: signal.signal(signal.SIGINT, old)
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #eb5834f4
 def _say_lost(plan:Plan, lost:list):
     total = sum(1 for _ in plan.shards())
     first = shown_name(lost[0].units[0].source)
-    raise SimpsonsError(f'{len(lost)} of {total} parts are not labelled, as their workers were lost each time; the first begins with '
-                        f'{first}: look at its files and at the memory of the machines, then give the same command again')
+    raise SimpsonsError(f'{len(lost)} of {total} parts are not labelled, as their workers were lost each time; '
+                        f'the first begins with {first}: look at its files and at the memory of the machines, '
+                        'then give the same command again')
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #b2ed69c2
 def label_by_ray(
     plan:Plan,
     pace:Pace,

@@ -27,6 +27,7 @@ def _draw_lanes(ax, rows:pd.DataFrame, names:list):
     ax.set_ylim((len(names) or 1) - .5, -.5)
     ax.grid(axis='x', alpha=.3)
 
+# %% ../../nbs/serve/20_timeline_page.ipynb #f65b39e1
 def plot_timeline(
     found:pd.DataFrame, # character, video, from, to
     lengths:dict, # seconds, by video
@@ -50,10 +51,12 @@ def by_character(
 ) -> pd.DataFrame: # character, seconds on screen, appearances, videos, longest appearance, mean confidence
     "A row a character, the one longest on screen first."
     o = found.assign(seconds=found.to - found['from'], weighted=found.confidence*found.frames).groupby('character')
-    res = o.agg(seconds=('seconds', 'sum'), appearances=('seconds', 'size'), videos=('video', 'nunique'), longest=('seconds', 'max'))
+    res = o.agg(seconds=('seconds', 'sum'), appearances=('seconds', 'size'),
+                videos=('video', 'nunique'), longest=('seconds', 'max'))
     res['confidence'] = o.weighted.sum()/o.frames.sum()
     return res.sort_values('seconds', ascending=False).reset_index()
 
+# %% ../../nbs/serve/20_timeline_page.ipynb #5a946fe7
 def by_video(
     found:pd.DataFrame, # as `timeline` gives it
     lengths:dict, # seconds, by video
@@ -81,6 +84,7 @@ def _singly(found:pd.DataFrame, most:int=500):
 
 _STYLE = 'img{max-width:100%;min-width:40rem;height:auto}td:not(.n){min-width:8rem}'
 
+# %% ../../nbs/serve/20_timeline_page.ipynb #d4555e58
 def timeline_page(
     found:pd.DataFrame, # as `timeline` gives it
     lengths:dict, # seconds, by video
@@ -89,7 +93,8 @@ def timeline_page(
 ) -> str: # HTML
     "The summary as an HTML page that opens offline."
     minutes = sum(lengths.values())/60
-    said = f'{len(found)} appearances of {found.character.nunique()} characters in {len(lengths)} videos of {minutes:.1f} minutes.'
+    said = (f'{len(found)} appearances of {found.character.nunique()} characters '
+            f'in {len(lengths)} videos of {minutes:.1f} minutes.')
     alt = 'A lane a character: when each of them is on screen; the tables say the same in figures'
     lanes = scrolling(Img(src=data_uri(picture, 'image/png'), alt=alt), 'When each of them is on screen')
     title = 'Who was on screen, when'
