@@ -58,6 +58,7 @@ def softmax(
     e = np.exp(z - z.max(-1, keepdims=True))
     return e/e.sum(-1, keepdims=True)
 
+# %% ../nbs/01_column.ipynb #2bbf5dbb
 def sigmoid(
     logits:np.ndarray, # of any shape
     temperature:float=1., # logits are divided by it
@@ -68,6 +69,7 @@ def sigmoid(
 # %% ../nbs/01_column.ipynb #047bbe8f
 MISSING = -100 # in encoded cells of a column of kind one; nan in those of kind any
 
+# %% ../nbs/01_column.ipynb #668f0b1e
 @dataclass(frozen=True)
 class Column:
     "One thing that is asked of a picture; see `OneOf` and `AnyOf`."
@@ -92,7 +94,8 @@ class Column:
     def config(self) -> dict:
         "The column as JSON holds it."
         threshold = list(self.threshold) if isinstance(self.threshold, tuple) else self.threshold
-        return dict(name=self.name, values=list(self.values), kind=self.kind, temperature=self.temperature, threshold=threshold)
+        about = dict(name=self.name, values=list(self.values), kind=self.kind)
+        return about | dict(temperature=self.temperature, threshold=threshold)
 
 # %% ../nbs/01_column.ipynb #62513c9f
 class OneOf(Column):
@@ -136,6 +139,7 @@ def decide(self:OneOf, probs:np.ndarray) -> np.ndarray: # int64 (n,)
     "The numbers of the likeliest values."
     return probs.argmax(-1)
 
+# %% ../nbs/01_column.ipynb #91baefc1
 @patch
 def confidence(self:OneOf, probs:np.ndarray) -> np.ndarray: # (n,)
     "How sure the answers are."
@@ -147,6 +151,7 @@ def answer(self:OneOf, probs:np.ndarray) -> Prediction:
     index = int(probs.argmax())
     return Prediction(self.values[index], index, probs)
 
+# %% ../nbs/01_column.ipynb #568bf400
 @patch
 def refuses(self:OneOf, answer:Prediction) -> bool:
     "Is the answer less sure than the threshold?"
@@ -167,9 +172,10 @@ def log_likelihood(self:OneOf,
     p = np.take_along_axis(probs, targets.clip(0)[:, None], 1)[:, 0]
     return np.where(self.is_known(targets), np.log(p.clip(1e-12)), np.nan)
 
+# %% ../nbs/01_column.ipynb #16b79cc5
 @patch
-def judged(self:OneOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float, bool), an entry for each row with a truth
-    "How sure each answer is, and whether it is right."
+def judged(self:OneOf, probs:np.ndarray, targets:np.ndarray) -> tuple: # (float, bool)
+    "How sure each answer with a truth is, and whether it is right."
     known = self.is_known(targets)
     return self.confidence(probs)[known], (self.decide(probs) == targets)[known]
 
@@ -223,6 +229,7 @@ def from_on(self:AnyOf) -> np.ndarray: # (values,)
     "From which probability on each value counts as there."
     return np.broadcast_to(.5 if self.threshold is None else self.threshold, len(self))
 
+# %% ../nbs/01_column.ipynb #0bebf1ac
 @patch
 def decide(self:AnyOf, probs:np.ndarray) -> np.ndarray: # bool (n, values)
     "Which values are there."
@@ -234,6 +241,7 @@ def confidence(self:AnyOf, probs:np.ndarray) -> np.ndarray: # (n,)
     there = self.decide(probs)
     return np.where(there.any(-1), np.where(there, probs, 2.).min(-1), 1 - probs.max(-1))
 
+# %% ../nbs/01_column.ipynb #9429c8bb
 @patch
 def answer(self:AnyOf, probs:np.ndarray) -> SetPrediction:
     "The answer to one picture, from its probabilities (values,)."
@@ -245,6 +253,7 @@ def refuses(self:AnyOf, answer:SetPrediction) -> bool:
     "Never: where no name is sure enough, the answer is nobody."
     return False
 
+# %% ../nbs/01_column.ipynb #30206fa8
 @patch
 def row(self:AnyOf, answer:SetPrediction) -> dict:
     "An answer as JSON holds it."
@@ -274,6 +283,7 @@ def tracks(self:OneOf,
     "What can be followed over time."
     return [cells]
 
+# %% ../nbs/01_column.ipynb #eadc8e2a
 @patch
 def tracks(self:AnyOf,
     cells:np.ndarray, # names joined by '|' a frame, '' for nobody; anything that is no text where nothing was read

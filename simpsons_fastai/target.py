@@ -27,6 +27,7 @@ def column_of(
     return KINDS[config.get('kind', 'one')](config['name'], tuple(config['values']), config.get('temperature', 1.),
                                             tuple(threshold) if isinstance(threshold, list) else threshold)
 
+# %% ../nbs/02_target.ipynb #90df8442
 @dataclass(frozen=True)
 class Target:
     "Everything that is asked of a picture: columns, side by side in a network's outputs."
@@ -71,6 +72,7 @@ def split(
     "Every column's part of the outputs."
     return np.split(outputs, np.cumsum(target.sizes)[:-1], -1)
 
+# %% ../nbs/02_target.ipynb #86374c00
 def probabilities(
     target:Target,
     logits:np.ndarray, # (n, outputs), or (n, views, outputs)
@@ -79,6 +81,7 @@ def probabilities(
     views = logits if logits.ndim == 3 else logits[:, None]
     return [column.probs(part).mean(1) for column,part in zip(target, split(target, views))]
 
+# %% ../nbs/02_target.ipynb #654d7d57
 def answers(
     target:Target,
     logits:np.ndarray, # (n, outputs), or (n, views, outputs)
@@ -100,6 +103,7 @@ def refuses(target:Target, answer) -> bool:
     said = by_column(target, answer)
     return all(c.refuses(said[c.name]) for c in target)
 
+# %% ../nbs/02_target.ipynb #215f17d2
 def top(
     target:Target,
     answer, # as `answers` gives it
@@ -109,6 +113,7 @@ def top(
     if not target.is_single: return {f'{name}: {o.label}': o.confidence for name,o in answer.items()}
     return {target.vocab[i]: float(answer.probs[i]) for i in answer.probs.argsort()[::-1][:k]}
 
+# %% ../nbs/02_target.ipynb #615db516
 def answer_row(
     target:Target,
     answer, # as `answers` gives it
@@ -136,12 +141,14 @@ def _check_column(table, column:Column):
     if len(column) < column.least:
         there = ', '.join(column.values) or 'all cells are empty'
         n = f'{len(column)} value' if len(column) else 'no values'
-        raise SimpsonsError(f'the column {column.name!r} has {n} in training ({there}): it needs two or more, so leave it out or fill it')
+        raise SimpsonsError(f'the column {column.name!r} has {n} in training ({there}): it needs two or more, '
+                            'so leave it out or fill it')
     for part in ('valid', 'test'):
         if new := set(column.values_in(table[column.name][table.split == part])) - set(column.values):
             raise SimpsonsError(f'the {part} pictures have a {column.name} {min(new)!r} that no training picture has: '
                                 'add it there, or drop it')
 
+# %% ../nbs/02_target.ipynb #76cc50ea
 def _column(table, name:str, kind:str) -> Column:
     "A column with the values that training sees."
     if kind not in KINDS: raise SimpsonsError(f'there is no kind of column {kind!r}: {name} can be one or any')
@@ -149,6 +156,7 @@ def _column(table, name:str, kind:str) -> Column:
     _check_column(table, res)
     return res
 
+# %% ../nbs/02_target.ipynb #6ccf21d3
 def target_of(
     table, # a DataFrame with a column `split` and one for each name
     names:Sequence=('label',), # of the columns to ask
@@ -165,7 +173,8 @@ def scorable(
     "The rows that can be scored: those with a truth for one column at least."
     there = [o for o in target.names if o in table]
     if not there:
-        raise SimpsonsError(f'the table has none of the columns that the model knows: name one of them {", ".join(target.names)}')
+        raise SimpsonsError('the table has none of the columns that the model knows: '
+                            f'name one of them {", ".join(target.names)}')
     return table[table[there].notna().any(axis=1)].reset_index(drop=True)
 
 # %% ../nbs/02_target.ipynb #d43ab3d5
@@ -176,6 +185,7 @@ def encode(
     "The truth of a table's rows."
     return [c.encode(table[c.name] if c.name in table else [None]*len(table)) for c in target]
 
+# %% ../nbs/02_target.ipynb #e8b889fc
 def f1_scores(
     truth:np.ndarray, # bool (n, values), from `Column.indicator`
     said:np.ndarray, # the same of the answers
@@ -184,6 +194,7 @@ def f1_scores(
     named = truth.sum(0) + said.sum(0)
     return np.divide(2*(truth & said).sum(0), named, out=np.full(len(named), np.nan), where=named > 0)
 
+# %% ../nbs/02_target.ipynb #40fa9736
 def macro_f1(
     column:Column,
     probs:np.ndarray, # (n, values)
@@ -194,6 +205,7 @@ def macro_f1(
     f1 = f1_scores(column.indicator(targets[known]), column.indicator(column.decide(probs[known])))
     return float(np.nanmean(f1)) if np.isfinite(f1).any() else 0.
 
+# %% ../nbs/02_target.ipynb #0a414cf8
 def mean_f1(
     target:Target,
     probs:list, # (n, values) for each column, as `probabilities` gives them
@@ -211,8 +223,12 @@ def one_label(
     "The target of pictures that have one label."
     return Target((OneOf(name, tuple(map(str, values))),))
 
-def columns_of_old(cfg:dict) -> list:
+def columns_of_old(
+    cfg:dict, # `vocab` or `tags`, and one temperature and threshold
+) -> list: # as `Target.read` takes it
     "The columns of a bundle of schema 1 or 2, or of a run that 0.4.0 trained."
-    if cfg.get('tags'): values,threshold = cfg['tags'],None
-    else: values,threshold = dict(label=cfg.get('vocab')),cfg.get('rejection_threshold')
-    return [dict(name=k, values=v, kind='one', temperature=cfg.get('temperature', 1.), threshold=threshold) for k,v in values.items()]
+    tags = cfg.get('tags')
+    values = tags or dict(label=cfg.get('vocab'))
+    if not isinstance(values, dict): return []
+    found = dict(temperature=cfg.get('temperature', 1.), threshold=None if tags else cfg.get('rejection_threshold'))
+    return [dict(name=k, values=v, kind='one') | found for k,v in values.items()]

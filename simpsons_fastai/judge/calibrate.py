@@ -15,7 +15,7 @@ import numpy as np, pandas as pd
 from ..core import SimpsonsError
 from .evaluate import ColumnAnswers
 from .reliability import expected_calibration_error, plot_reliability, reliability
-from .strangers import auroc, check_rate, false_accept_rate, false_refusal_rate, fit_threshold, held_out, measured_strangers, open_set_table
+from .strangers import check_rate, fit_threshold, held_out, measured_strangers
 from ..model.answers import Answers, ask, kept_answers
 from ..model.bundle import Bundle, restate_bundle
 from ..model.predictor import Predictor
@@ -31,6 +31,7 @@ def at_temperature(
     "A column's probabilities at a temperature, the mean over the views."
     return replace(column, temperature=temperature).probs(np.asarray(logits, np.float64)).mean(1)
 
+# %% ../../nbs/judge/03_calibrate.ipynb #34be2958
 def mean_loss(
     column:Column,
     logits:np.ndarray, # (n, views, values)
@@ -40,6 +41,7 @@ def mean_loss(
     "The mean loss of the answers whose truth is known."
     return float(-np.nanmean(column.log_likelihood(at_temperature(column, logits, temperature), targets)))
 
+# %% ../../nbs/judge/03_calibrate.ipynb #6141f2cd
 def best_temperature(
     column:Column,
     logits:np.ndarray, # (n, views, values)
@@ -47,7 +49,8 @@ def best_temperature(
 ) -> float: # between 0.05 and 20
     "The temperature of the smallest loss (Guo et al., arXiv:1706.04599)."
     from scipy.optimize import minimize_scalar
-    found = minimize_scalar(lambda t: mean_loss(column, logits, targets, np.exp(t)), bounds=np.log([.05, 20]), method='bounded')
+    def loss(log_t): return mean_loss(column, logits, targets, np.exp(log_t))
+    found = minimize_scalar(loss, bounds=np.log([.05, 20]), method='bounded')
     return float(np.exp(found.x))
 
 # %% ../../nbs/judge/03_calibrate.ipynb #dd539635
@@ -76,6 +79,7 @@ def best_f1_threshold(
     k = int(f1.argmax())
     return float((sure[k] + np.append(sure, 0)[k + 1])/2)
 
+# %% ../../nbs/judge/03_calibrate.ipynb #992683e5
 @find_threshold.register
 def _(column:AnyOf, said:ColumnAnswers, strangers:np.ndarray=None, rate:float=.05) -> tuple:
     truth = column.indicator(said.targets[said.known])
@@ -92,16 +96,19 @@ def of_strangers(
     "How many strangers are taken for somebody."
     return measured_strangers(column.confidence(probs), held, said.confidence[said.known], column.threshold)
 
+# %% ../../nbs/judge/03_calibrate.ipynb #237d2d8b
 @of_strangers.register
 def _(column:AnyOf, probs:np.ndarray, held:np.ndarray, said:ColumnAnswers) -> dict:
     named = column.decide(probs).any(1)
-    return dict(fitted_n=int((~held).sum()), fitted_accepted=float(named[~held].mean()), n=int(held.sum()), accepted=float(named[held].mean()))
+    fitted = dict(fitted_n=int((~held).sum()), fitted_accepted=float(named[~held].mean()))
+    return fitted | dict(n=int(held.sum()), accepted=float(named[held].mean())) if held.any() else fitted
 
 # %% ../../nbs/judge/03_calibrate.ipynb #3de6831b
 def _served(column:Column, logits:np.ndarray) -> np.ndarray: # (n, values)
     "The probabilities as a predictor gives them, to the last digit."
     return probabilities(Target((column,)), logits)[0]
 
+# %% ../../nbs/judge/03_calibrate.ipynb #dd6edba2
 def _measured(old:Column, new:Column, logits:np.ndarray, targets:np.ndarray) -> dict:
     "Numbers of a column's answers to a split, before and after."
     res = {}
@@ -138,22 +145,32 @@ def _logits(predictor:Predictor, paths) -> Answers:
     "What the network says of pictures; what a run beside the bundle keeps is not asked again."
     return kept_answers(Run(predictor.bundle.path.parent), predictor, paths, errors='raise')
 
-def _parts(target:Target, table:pd.DataFrame, said:Answers) -> dict: # by column and split: logits, targets
-    "What is known of each column in each split."
-    res = {c.name: {} for c in target}
-    for s in ('valid', 'test'):
-        rows = table[table.split == s]
-        if rows.empty: continue
-        logits = said.of(rows.path)
-        for c,z,y in zip(target, split(target, logits.logits), encode(target, rows)):
-            known = c.is_known(y) & logits.read
-            if known.any(): res[c.name][s] = z[known], y[known]
-    return {k: o for k,o in res.items() if 'valid' in o}
+# %% ../../nbs/judge/03_calibrate.ipynb #84f73c11
+def _part(target:Target, rows:pd.DataFrame, said:Answers) -> dict: # by column: logits, targets
+    "What is known of each column in some rows."
+    asked = zip(target, split(target, said.logits), encode(target, rows))
+    known = {c.name: (z, y, c.is_known(y) & said.read) for c,z,y in asked}
+    return {name: (z[there], y[there]) for name,(z,y,there) in known.items() if there.any()}
 
+def _parts(predictor:Predictor, table:pd.DataFrame) -> dict: # by column and split: logits, targets
+    "What is known of each column in validation and test."
+    rows = scorable(predictor.target, table)
+    rows = rows[rows.split.isin(['valid', 'test'])]
+    encode(predictor.target, rows) # refuse what it does not know, before it is asked
+    said = _logits(predictor, rows.path)
+    groups = {s: g for s,g in rows.groupby('split')}
+    each = {s: _part(predictor.target, groups[s], said.of(groups[s].path)) for s in ('valid', 'test') if s in groups}
+    if not each.get('valid'):
+        raise SimpsonsError('there is no labelled validation picture to calibrate with: '
+                            'give a table with the split valid, as table.csv of a run')
+    return {name: {s: o[name] for s,o in each.items() if name in o} for name in each['valid']}
+
+# %% ../../nbs/judge/03_calibrate.ipynb #61fc6c52
 def _strangers_of(predictor:Predictor, strangers:pd.DataFrame|None) -> dict: # by column: logits, which are held out
     "What the network says of strangers."
     if strangers is None: return {}
-    if strangers.empty: raise SimpsonsError('the table of strangers is empty: give pictures of none of the classes, or leave it out')
+    if strangers.empty:
+        raise SimpsonsError('the table of strangers is empty: give pictures of none of the classes, or leave it out')
     said = ask(predictor, strangers.path, errors='raise')
     held = held_out(strangers)
     return {c.name: (z, held) for c,z in zip(predictor.target, split(predictor.target, said.logits))}
@@ -161,7 +178,7 @@ def _strangers_of(predictor:Predictor, strangers:pd.DataFrame|None) -> dict: # b
 # %% ../../nbs/judge/03_calibrate.ipynb #1054b58d
 def calibrate_bundle(
     bundle, # a bundle's folder, a run's folder, or a `Bundle`; it is written again
-    table:pd.DataFrame, # path, split and the columns: validation pictures to fit on, test pictures to measure on, if any
+    table:pd.DataFrame, # path, split, the columns: validation pictures to fit on, test pictures to measure on, if any
     strangers:pd.DataFrame=None, # path, and split if there is one: pictures of none of the classes
     rate:float=.05, # see `fit_threshold`
     **kwargs # of `Predictor`, as runtime and precision
@@ -169,12 +186,7 @@ def calibrate_bundle(
     "Find a bundle's temperatures and thresholds, and write them into it."
     check_rate(rate)
     predictor = Predictor(bundle, **kwargs)
-    rows = scorable(predictor.target, table)
-    rows = rows[rows.split.isin(['valid', 'test'])]
-    encode(predictor.target, rows) # refuse what it does not know, before it is asked
-    parts = _parts(predictor.target, rows, _logits(predictor, rows.path))
-    if not parts:
-        raise SimpsonsError('there is no labelled validation picture to calibrate with: give a table with the split valid, as table.csv of a run')
+    parts = _parts(predictor, table)
     odd = _strangers_of(predictor, strangers)
     found = {k: calibrate_column(predictor.target[k], o, odd.get(k), rate) for k,o in parts.items()}
     target = Target(tuple(found[c.name][0] if c.name in found else c for c in predictor.target))
@@ -196,6 +208,7 @@ def answers_at(logits, temperature:float=1.):
 def cross_entropy(logits, targets, temperature:float=1.):
     return mean_loss(*_of_labels(logits), np.asarray(targets), temperature)
 
+# %% ../../nbs/judge/03_calibrate.ipynb #7b3f611a
 def fit_temperature(logits, targets):
     return best_temperature(*_of_labels(logits), np.asarray(targets))
 

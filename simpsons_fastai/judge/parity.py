@@ -17,6 +17,7 @@ def _said(predictor:Predictor, pictures:list) -> list: # (n, values) for each co
     logits = np.concatenate([o for _,o in predictor.logits(pictures)])
     return probabilities(predictor.target, logits)
 
+# %% ../../nbs/judge/02_parity.ipynb #2b23e24a
 def compare(
     fast:Predictor, # the one to judge
     exact:Predictor, # the one to judge by
@@ -27,7 +28,8 @@ def compare(
     parts = list(zip(exact.target, *(_said(o, pictures) for o in (fast, exact))))
     far = max(np.abs(p - q).max() for _,p,q in parts)
     same = [(c.indicator(c.decide(p)) == c.indicator(c.decide(q))).all(1).mean() for c,p,q in parts]
-    return dict(pictures=len(pictures), max_probability_difference=round(float(far), 6), same_top_label=float(np.mean(same)))
+    difference = round(float(far), 6)
+    return dict(pictures=len(pictures), max_probability_difference=difference, same_top_label=float(np.mean(same)))
 
 # %% ../../nbs/judge/02_parity.ipynb #2bc29b1e
 def _some(table:pd.DataFrame, split:str, n:int=200) -> list:

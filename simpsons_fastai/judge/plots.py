@@ -30,6 +30,7 @@ def _number_cells(ax, m:np.ndarray):
         color = 'white' if m[i, j] > m[i].sum()/2 else 'black'
         ax.text(j, i, m[i, j], ha='center', va='center', fontsize=8, color=color)
 
+# %% ../../nbs/judge/02_plots.ipynb #76a22808
 @singledispatch
 def draw_column(
     column:Column, # by its kind
@@ -87,6 +88,7 @@ def _show_answer(ax, row):
     color = 'black' if row.predicted == row.label else 'firebrick'
     ax.set_title(title, fontsize=8, parse_math=False, color=color)
 
+# %% ../../nbs/judge/02_plots.ipynb #32e970db
 def plot_top_losses(
     ev:Evaluation,
     k:int=12, # how many pictures

@@ -21,8 +21,10 @@ def reliability(
     confidence, right = _old_form(confidence, right)
     place = np.ceil(confidence*bins).clip(1, bins).astype(int) - 1
     res = pd.DataFrame(dict(bin=place, confidence=confidence, accuracy=right))
-    return res.groupby('bin').agg(confidence=('confidence', 'mean'), accuracy=('accuracy', 'mean'), n=('accuracy', 'size')).reset_index()
+    each = dict(confidence=('confidence', 'mean'), accuracy=('accuracy', 'mean'), n=('accuracy', 'size'))
+    return res.groupby('bin').agg(**each).reset_index()
 
+# %% ../../nbs/judge/03_reliability.ipynb #b04ef251
 def _old_form(probs, targets) -> tuple: # for the way over: probabilities and class numbers are taken, too
     probs = np.asarray(probs, np.float64)
     return (probs, np.asarray(targets, float)) if probs.ndim == 1 else (probs.max(1), (probs.argmax(1) == np.asarray(targets)).astype(float))

@@ -27,6 +27,7 @@ def false_refusal_rate(
     "The share of pictures of known classes that are refused."
     return float((np.asarray(known_confidence, np.float64) < threshold).mean())
 
+# %% ../../nbs/judge/03_strangers.ipynb #18ee85c6
 def auroc(
     known, # confidences of answers to known classes
     strangers, # confidences of answers to strangers
@@ -40,6 +41,7 @@ def check_rate(rate:float):
     "Refuse what is no rate."
     if not 0 <= rate < 1: raise SimpsonsError(f'the rate {rate} is not a share: give one from 0 to below 1')
 
+# %% ../../nbs/judge/03_strangers.ipynb #ff2ab94b
 def fit_threshold(
     known_confidence, # of validation pictures (n,); not looked at with strangers
     stranger_confidence=None, # of pictures of none of the classes (m,)
@@ -63,7 +65,8 @@ def open_set_table(
     if new := strangers - labels:
         raise SimpsonsError(f'no picture has the label {min(new)!r}: name some of {", ".join(sorted(labels))}')
     if len(labels - strangers) < 2:
-        raise SimpsonsError(f'{len(labels - strangers)} of {len(labels)} classes would be left to learn: name fewer strangers')
+        left = f'{len(labels - strangers)} of {len(labels)} classes'
+        raise SimpsonsError(f'{left} would be left to learn: name fewer strangers')
     odd = table.label.isin(strangers)
     return table[~odd].reset_index(drop=True), table[odd].reset_index(drop=True)
 
@@ -75,6 +78,7 @@ def held_out(
     test = strangers['split'].eq('test').to_numpy() if 'split' in strangers else np.zeros(len(strangers), bool)
     return test if 0 < test.sum() < len(test) else np.arange(len(test))%2 == 1
 
+# %% ../../nbs/judge/03_strangers.ipynb #4a587c76
 def measured_strangers(
     confidence:np.ndarray, # of the strangers (n,)
     held:np.ndarray, # from `held_out`
@@ -85,4 +89,5 @@ def measured_strangers(
     fitted = confidence[~held]
     other = confidence[held]
     res = dict(fitted_n=len(fitted), fitted_accepted=false_accept_rate(fitted, threshold))
-    return res | dict(n=len(other), accepted=false_accept_rate(other, threshold), auroc=auroc(known, other)) if len(other) else res
+    if not len(other): return res
+    return res | dict(n=len(other), accepted=false_accept_rate(other, threshold), auroc=auroc(known, other))

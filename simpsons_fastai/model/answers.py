@@ -47,6 +47,7 @@ def of(self:Answers,
     part = self.logits[[self.place[o] for o in paths]]
     return Answers(paths, part, self.asked, self.seconds*len(paths)/max(1, len(self)))
 
+# %% ../../nbs/model/05_answers.ipynb #d205278e
 @patch
 def __add__(self:Answers, other:Answers) -> Answers:
     "These and others, of the same network."
@@ -61,8 +62,9 @@ def save(self:Answers,
     "Write the answers, whole or not at all."
     about = json.dumps(dict(asked=self.asked, seconds=self.seconds))
     with write_whole(file) as tmp:
-        np.savez_compressed(tmp, paths=np.array(self.paths, str), logits=self.logits.astype(np.float32), about=np.array(about))
+        np.savez_compressed(tmp, paths=np.array(self.paths, str), logits=np.float32(self.logits), about=np.array(about))
 
+# %% ../../nbs/model/05_answers.ipynb #b6cd3d62
 @patch(cls_method=True)
 def load(cls:Answers,
     file:str|Path, # that `save` wrote
@@ -73,7 +75,7 @@ def load(cls:Answers,
             return cls(o['paths'].tolist(), o['logits'], **json.loads(str(o['about'])))
     except FileNotFoundError: raise SimpsonsError(f'{file} is missing: ask the network again') from None
     except Exception as e: # a damaged file fails in many ways
-        raise SimpsonsError(f'{file} holds no answers that can be read ({e}): remove it, and the network is asked again') from None
+        raise SimpsonsError(f'{file} holds no answers that can be read ({e}): remove it, to ask the network again') from None
 
 # %% ../../nbs/model/05_answers.ipynb #23222b57
 def _part(errors:list, logits:np.ndarray) -> np.ndarray:
@@ -81,6 +83,7 @@ def _part(errors:list, logits:np.ndarray) -> np.ndarray:
     logits[[o is not None for o in errors]] = np.nan
     return logits
 
+# %% ../../nbs/model/05_answers.ipynb #90ca912a
 def ask(
     predictor, # a `Predictor`
     paths, # of pictures

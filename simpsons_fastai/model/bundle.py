@@ -28,7 +28,8 @@ def _read_checked(path:Path, sums:dict) -> bytes:
     "A file's content, after its checksum was checked."
     try: data = path.read_bytes()
     except OSError: raise SimpsonsError(f'{path} is missing: {AGAIN}') from None
-    if sums.get(path.name) != _sha256(data): raise SimpsonsError(f'{path} does not have the checksum in SHA256SUMS: {AGAIN}')
+    if sums.get(path.name) != _sha256(data):
+        raise SimpsonsError(f'{path} does not have the checksum in SHA256SUMS: {AGAIN}')
     return data
 
 # %% ../../nbs/model/02_bundle.ipynb #568a7e32
@@ -74,6 +75,7 @@ def _write_sums(path:Path):
     names = sorted(p.name for p in path.iterdir() if p.name != 'SHA256SUMS')
     (path/'SHA256SUMS').write_text(''.join(f'{_sha256((path/o).read_bytes())}  {o}\n' for o in names))
 
+# %% ../../nbs/model/02_bundle.ipynb #3c41b64a
 def write_bundle(
     dest:str|Path, # the folder to write; a bundle that is there is replaced
     config:dict, # see the table above; `format`, `schema` and `created` are added
@@ -98,13 +100,15 @@ _PICKLES = ('.pkl', '.pickle', '.pth', '.pt')
 def _check_files(path:Path):
     "Refuse what is no bundle, or holds what is no part of one."
     if path.is_file() or path.suffix in _PICKLES:
-        raise SimpsonsError(f'{path} is refused: a bundle is a folder of plain data, and loading a {path.suffix or "single"} file '
-                            'could run code hidden in it; make a bundle with `simpsons train` or `save_bundle`')
+        raise SimpsonsError(f'{path} is refused: a bundle is a folder of plain data, and '
+                            f'loading a {path.suffix or "single"} file could run code hidden in it; '
+                            'make a bundle with `simpsons train` or `save_bundle`')
     if not (path/'config.json').is_file():
         raise SimpsonsError(f'{path} is no bundle, as it has no config.json: name the folder `bundle` of a run')
     odd = [p for p in path.iterdir() if p.name not in _FILES and not p.name.startswith('.')]
     if odd: raise SimpsonsError(f'{odd[0]} is refused, as it is no part of a bundle: remove it if you trust the rest')
 
+# %% ../../nbs/model/02_bundle.ipynb #351bd6b8
 def _read_sums(path:Path) -> dict:
     "The checksums by file name, of the files that are there and no others."
     try: sums = dict(reversed(o.split('  ', 1)) for o in (path/'SHA256SUMS').read_text().splitlines())
@@ -123,7 +127,8 @@ def _triple(o, low:float) -> bool: return isinstance(o, list) and len(o) == 3 an
 def _preprocess_ok(o) -> bool:
     if not (isinstance(o, dict) and set(o) == {'size', 'interpolation', 'mean', 'std'}): return False
     if not (isinstance(o['size'], int) and _number(o['size'], 8, 4096)): return False
-    return str(o['interpolation']).upper() in Image.Resampling.__members__ and _triple(o['mean'], -1e3) and _triple(o['std'], 1e-6)
+    if str(o['interpolation']).upper() not in Image.Resampling.__members__: return False
+    return _triple(o['mean'], -1e3) and _triple(o['std'], 1e-6)
 
 # %% ../../nbs/model/02_bundle.ipynb #62d66eca
 def _strings(o, least:int) -> bool:
@@ -138,20 +143,24 @@ def _column_ok(o) -> bool:
     if not _strings(o.get('values'), KINDS[o['kind']].least): return False
     return _number(o.get('temperature'), 1e-6, 1e6) and _threshold_ok(o.get('threshold'), len(o['values']))
 
+# %% ../../nbs/model/02_bundle.ipynb #9c3b5db0
 def _columns_ok(o) -> bool:
     return isinstance(o, list) and bool(o) and all(map(_column_ok, o)) and len({c['name'] for c in o}) == len(o)
 
 # %% ../../nbs/model/02_bundle.ipynb #311bdc8f
 def _member_ok(o) -> bool:
-    return isinstance(o, dict) and all(isinstance(o.get(k), str) for k in ('arch', 'head')) and _number(o.get('share'), 0, 1)
+    if not isinstance(o, dict): return False
+    return all(isinstance(o.get(k), str) for k in ('arch', 'head')) and _number(o.get('share'), 0, 1)
 
 def _members_ok(o) -> bool:
     if o is None: return True
     return isinstance(o, list) and all(map(_member_ok, o)) and math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
 
 def _is_dict(o) -> bool: return isinstance(o, dict)
+
 def _is_text(o) -> bool: return isinstance(o, str)
 
+# %% ../../nbs/model/02_bundle.ipynb #92d9c0d9
 _CHECKS = dict(
     arch=lambda o: _is_text(o) and bool(o),
     head=lambda o: o in ('fastai', 'linear', 'plain', 'tags', 'ensemble'),
@@ -160,12 +169,11 @@ _CHECKS = dict(
     metrics=_is_dict, parity=_is_dict, data=_is_dict, versions=_is_dict)
 
 # %% ../../nbs/model/02_bundle.ipynb #3df111db
-def _as_now(cfg:dict, path:Path) -> dict:
+def _as_now(cfg:dict) -> dict:
     "A configuration in today's form."
-    if cfg['schema'] == SCHEMA: return cfg
-    if not _is_dict(cfg.get('tags') or {}): raise SimpsonsError(f"{path}/config.json has no valid 'tags': {AGAIN}")
-    return _UNLESS_TOLD | cfg | dict(columns=columns_of_old(cfg))
+    return cfg if cfg['schema'] == SCHEMA else _UNLESS_TOLD | cfg | dict(columns=columns_of_old(cfg))
 
+# %% ../../nbs/model/02_bundle.ipynb #12626bd6
 def _check_config(cfg, path:Path) -> dict:
     "A configuration in today's form; one that this version does not understand is refused."
     if not _is_dict(cfg) or cfg.get('format') != FORMAT:
@@ -173,9 +181,10 @@ def _check_config(cfg, path:Path) -> dict:
     if cfg.get('schema') not in (1, 2, SCHEMA):
         raise SimpsonsError(f'{path} has schema {cfg.get("schema")!r} and this version reads 1, 2 and {SCHEMA}: '
                             'install the simpsons_fastai that made it')
-    cfg = _as_now(cfg, path)
+    cfg = _as_now(cfg)
     for key,good in _CHECKS.items():
-        if key not in cfg or not good(cfg[key]): raise SimpsonsError(f'{path}/config.json has no valid {key!r}: {AGAIN}')
+        if key not in cfg or not good(cfg[key]):
+            raise SimpsonsError(f'{path}/config.json has no valid {key!r}: {AGAIN}')
     return cfg
 
 # %% ../../nbs/model/02_bundle.ipynb #4169bae4
@@ -188,6 +197,7 @@ def _bundle_folder(path:str|Path) -> Path:
     if not path.exists(): raise SimpsonsError(f'{path} does not exist: name the folder `bundle` of a run')
     return path/'bundle' if (path/'bundle/config.json').is_file() else path
 
+# %% ../../nbs/model/02_bundle.ipynb #0890581e
 def load_bundle(
     path:str|Path, # a bundle's folder, or a run's; 'demo' is the one that comes with the package
 ) -> Bundle: # its facts, checked
@@ -198,8 +208,10 @@ def load_bundle(
     _read_checked(path/'config.json', sums)
     cfg = _check_config(read_json(path/'config.json'), path)
     kept = {k: cfg[k] for k in _CHECKS if k not in ('columns', 'preprocess')}
-    return Bundle(path, target=Target.read(cfg['columns']), preprocess=Preprocess.read(cfg['preprocess']), sums=sums, **kept)
+    target = Target.read(cfg['columns'])
+    return Bundle(path, target=target, preprocess=Preprocess.read(cfg['preprocess']), sums=sums, **kept)
 
+# %% ../../nbs/model/02_bundle.ipynb #540aab81
 def newest_bundle(
     runs:str|Path='runs', # a folder of runs
 ) -> Path: # a bundle's folder
@@ -215,6 +227,7 @@ def _config(bundle:Bundle) -> dict:
     kept = {o: getattr(bundle, o) for o in _FACTS}
     return kept | dict(columns=bundle.target.config(), preprocess=asdict(bundle.preprocess))
 
+# %% ../../nbs/model/02_bundle.ipynb #552098ef
 def restate_bundle(
     bundle:Bundle,
     files:dict=None, # further files, as `write_bundle` takes them

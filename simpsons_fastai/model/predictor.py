@@ -68,6 +68,7 @@ def _by_view(self:Predictor, logits:np.ndarray) -> np.ndarray: # (n, views, outp
     "Logits of views that lie one after the other."
     return logits.reshape(-1, len(self.views), logits.shape[1])
 
+# %% ../../nbs/model/04_predictor.ipynb #d53144ed
 @patch
 def answer(self:Predictor,
     pixels:np.ndarray, # uint8 (n, size, size, 3), pictures squeezed by the bundle's `preprocess`
@@ -77,6 +78,7 @@ def answer(self:Predictor,
     network = lane or self.network
     return answers(self.target, self._by_view(network(self._seen(pixels))))
 
+# %% ../../nbs/model/04_predictor.ipynb #e6390c59
 @patch
 def predict(self:Predictor,
     image, # path, bytes, file object, Pillow image, or array (H, W, 3)
@@ -93,6 +95,7 @@ def top(self:Predictor,
     "The likeliest values, the likeliest first; of several columns the answer of each."
     return top(self.target, answer, k)
 
+# %% ../../nbs/model/04_predictor.ipynb #695e0c8a
 @patch
 def refuses(self:Predictor,
     answer, # of this predictor
@@ -100,6 +103,7 @@ def refuses(self:Predictor,
     "Is the answer less sure than the bundle's threshold?"
     return refuses(self.target, answer)
 
+# %% ../../nbs/model/04_predictor.ipynb #8b237ba1
 @patch
 def row(self:Predictor,
     answer, # of this predictor, or a `PictureError`
@@ -116,6 +120,7 @@ def _pixels(preprocess, image, errors:str):
         if errors == 'give': return e
         raise
 
+# %% ../../nbs/model/04_predictor.ipynb #2c4c1687
 @patch
 def _decoded(self:Predictor, images, bs:int, errors:str): # yields lists of what `_pixels` gives
     "Batches of pictures, decoded two batches ahead."
@@ -143,6 +148,7 @@ def logits(self:Predictor,
             yield self._seen(np.stack([blank if isinstance(o, PictureError) else o for o in batch]))
     for logits in self.network.stream(batches()): yield waiting.popleft(), self._by_view(logits)
 
+# %% ../../nbs/model/04_predictor.ipynb #9bfd2582
 @patch
 def predict_many(self:Predictor,
     images, # an iterable of what `predict` takes

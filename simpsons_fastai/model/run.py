@@ -19,10 +19,13 @@ import simpsons_fastai
 from ..core import SimpsonsError, is_locked, read_json
 from .answers import Answers
 from ..target import Target, columns_of_old
+from ..pictures.columns import from_file
+
 
 # %% ../../nbs/model/01_run.ipynb #b7deb40b
 _EACH = ('per_class', 'per_column', 'per_tag') # scores one by one; `per_tag` in reports of 0.4.0
 
+# %% ../../nbs/model/01_run.ipynb #13009238
 class Run:
     "A run's folder and what is in it."
     def __init__(self, path:str|Path): self.path = Path(path)
@@ -34,9 +37,6 @@ class Run:
     def config(self) -> dict: return read_json(self.path/'config.json')
     @property
     def report(self) -> dict: return read_json(self.path/'report.json')
-    @property
-    def table(self) -> pd.DataFrame: # its pictures: path, split, and the columns
-        return self._text('table.csv')
     @property
     def history(self) -> pd.DataFrame: return pd.read_csv(self.path/'history.csv')
     @property
@@ -54,11 +54,18 @@ def target(self:Run) -> Target:
     return Target.read(cfg['columns'] if 'columns' in cfg else columns_of_old(cfg))
 
 @patch(as_prop=True)
+def table(self:Run) -> pd.DataFrame:
+    "Its pictures: path, split, and the columns, as it was trained on them."
+    kinds = {o.name: o.kind for o in self.target} if (self.path/'config.json').is_file() else {}
+    return from_file(self._text('table.csv'), kinds)
+
+@patch(as_prop=True)
 def metrics(self:Run) -> dict:
     "The report's scores by split, without those of single values; nothing where there is no report yet."
     if not (self.path/'report.json').is_file(): return {}
     return {s: {k: v for k,v in o.items() if k not in _EACH} for s,o in self.report['splits'].items()}
 
+# %% ../../nbs/model/01_run.ipynb #e889942d
 @patch(as_prop=True)
 def answers(self:Run) -> Answers:
     "What its network said of the pictures of validation and test."
@@ -67,10 +74,12 @@ def answers(self:Run) -> Answers:
 @patch(as_prop=True)
 def answers_table(self:Run) -> pd.DataFrame:
     "The answers to its pictures of validation and test, for people; every label is text."
-    if not (self.path/'answers.csv').is_file(): raise SimpsonsError(f'{self.path} has no answers.csv: train it again with this version')
+    if not (self.path/'answers.csv').is_file():
+        raise SimpsonsError(f'{self.path} has no answers.csv: train it again with this version')
     res = self._text('answers.csv')
     return res.astype({o: float for o in res if o in ('confidence', 'loss') or o.endswith(' confidence')})
 
+# %% ../../nbs/model/01_run.ipynb #5d96f8ca
 @patch(as_prop=True)
 def shipped(self:Run) -> list: # of (file, share)
     "Which weights it ships: its best epoch's, unless an ensemble was chosen."
@@ -89,6 +98,7 @@ def free_path(
         raise SimpsonsError(f'{path} exists already: give another folder with --out, or remove it first')
     return path
 
+# %% ../../nbs/model/01_run.ipynb #40479b9d
 def new_run(
     path:str|Path, # the folder; it must not exist, or be empty
 ) -> Run:
@@ -125,6 +135,7 @@ def remove_checkpoint(
     except OSError: pass
     shutil.rmtree(folder, ignore_errors=True)
 
+# %% ../../nbs/model/01_run.ipynb #89de8602
 def forget(
     run:Run|str|Path, # a run that is finished
 ):
@@ -146,6 +157,7 @@ def is_finished(
     "Is a run's report there, and nothing left to go on with?"
     return (Path(path)/'report.json').is_file() and not checkpoints(Path(path)/'checkpoints')
 
+# %% ../../nbs/model/01_run.ipynb #238e5145
 def _run_state(path:Path, epochs:int) -> str:
     if is_running(path): return 'running'
     return 'finished' if is_finished(path) else f'interrupted at epoch {epochs}'
@@ -160,8 +172,10 @@ def _run_row(path:Path, monitor:str) -> dict:
     except (OSError, ValueError): history = pd.DataFrame(dict(seconds=[]))
     best = history[monitor].max() if monitor in history and len(history) else math.nan
     seconds = round(float(history.seconds.sum()), 1)
-    return dict(name=path.name, state=_run_state(path, len(history)), epochs=len(history), best=best, seconds=seconds, path=str(path))
+    state = _run_state(path, len(history))
+    return dict(name=path.name, state=state, epochs=len(history), best=best, seconds=seconds, path=str(path))
 
+# %% ../../nbs/model/01_run.ipynb #5a734123
 def list_runs(
     folder:str|Path='runs', # the folder of the runs
     monitor:str='f1_score', # the score, of which more is better
@@ -170,4 +184,5 @@ def list_runs(
     folder = Path(folder)
     if not folder.is_dir(): raise SimpsonsError(f'{folder} is not a folder: give the folder of the runs')
     paths = sorted(filter(_is_run, folder.iterdir()), key=lambda o: (o.stat().st_ctime, o.name))
-    return pd.DataFrame([_run_row(o, monitor) for o in paths], columns=['name', 'state', 'epochs', 'best', 'seconds', 'path'])
+    names = ['name', 'state', 'epochs', 'best', 'seconds', 'path']
+    return pd.DataFrame([_run_row(o, monitor) for o in paths], columns=names)

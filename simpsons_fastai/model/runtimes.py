@@ -53,9 +53,11 @@ def _onnx(bundle:Bundle, precision:str) -> bytes:
     "The bundle's ONNX file for a precision."
     name = 'model.int8.onnx' if precision == 'int8' else 'model.onnx'
     if not bundle.has(name):
-        raise SimpsonsError(f'{bundle.path} has no int8 network: make one with `simpsons bundle RUN --int8`, or use another precision')
+        raise SimpsonsError(f'{bundle.path} has no int8 network: make one with `simpsons bundle RUN --int8`, '
+                            'or use another precision')
     return check_network(bundle.read(name), bundle.path/name)
 
+# %% ../../nbs/model/03_runtimes.ipynb #0709fbeb
 class ONNXRuntime(Runtime):
     "The network run by ONNX Runtime on the CPU."
     def __init__(self, bundle:Bundle, precision:str, device:str|None, threads:int):
@@ -83,13 +85,15 @@ def has_bfloat16() -> bool:
     "Does this CPU multiply bfloat16?"
     return 'BF16' in openvino_quietly().Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
+# %% ../../nbs/model/03_runtimes.ipynb #e13025ba
 class OpenVINO(Runtime):
     "The network run by OpenVINO on the CPU."
     def __init__(self, bundle:Bundle, precision:str, device:str|None, threads:int):
         self.core = openvino_quietly().Core()
         self.threads = threads
         self.model = self.core.read_model(_onnx(bundle, precision))
-        self.precision = 'int8' if precision == 'int8' else 'bfloat16' if precision == 'auto' and has_bfloat16() else 'float32'
+        fast = precision == 'auto' and has_bfloat16()
+        self.precision = 'int8' if precision == 'int8' else 'bfloat16' if fast else 'float32'
 
     def _compile(self, hint:str):
         numbers = 'bf16' if self.precision == 'bfloat16' else 'f32'
@@ -123,6 +127,7 @@ def _oldest(self:OpenVINO, free:deque, busy:deque) -> np.ndarray:
     free.append(request)
     return request.get_output_tensor().data.copy()
 
+# %% ../../nbs/model/03_runtimes.ipynb #9b728927
 @patch
 def stream(self:OpenVINO, batches): # yields logits, in order
     "The logits of many batches, several of them under way."
@@ -147,12 +152,14 @@ def runtime_class(
     found = RUNTIMES[name]
     return resolve_name(found) if isinstance(found, str) else found
 
+# %% ../../nbs/model/03_runtimes.ipynb #d7c1a33b
 def _preferred(device:str|None) -> list:
     "The runtimes for a device, the best one first."
     if device not in (None, 'cpu'): return ['torch']
     if find_spec('openvino') and has_bfloat16(): return list(RUNTIMES)
     return ['onnxruntime', 'openvino', 'torch']
 
+# %% ../../nbs/model/03_runtimes.ipynb #1c959c1b
 def choose_runtime(
     runtime:str='auto', # a name in `RUNTIMES`
     device:str=None, # 'cpu', 'cuda', ...
@@ -164,4 +171,5 @@ def choose_runtime(
         raise SimpsonsError(f'{runtime} runs on the CPU here, not on {device}: use torch')
     wanted = _preferred(device) if runtime == 'auto' else [runtime]
     if found := next((o for o in wanted if find_spec(o)), None): return found
-    raise SimpsonsError(f"no runtime is installed ({', '.join(wanted)}): pip install 'simpsons_fastai[predict]', or [fast-cpu] for OpenVINO")
+    raise SimpsonsError(f"no runtime is installed ({', '.join(wanted)}): pip install 'simpsons_fastai[predict]', "
+                        'or [fast-cpu] for OpenVINO')

@@ -14,6 +14,7 @@ from fastai.vision.all import *
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from ..core import iso_now, write_json, write_whole
+from ..pictures.columns import for_file
 from ..model.run import Run, versions
 from ..learn.export import save_weights
 from ..learn.fit import RECORDS_AT
@@ -50,8 +51,9 @@ def write_config(
     **options # what was asked
 ):
     "Write `table.csv`, `broken.csv` and `config.json`."
-    for name in ('table', 'broken'):
-        with write_whole(run.path/f'{name}.csv') as t: getattr(dls, name).to_csv(t, index=False)
+    table = for_file(dls.table, {o.name: o.kind for o in target_in(dls)})
+    for name,rows in dict(table=table, broken=dls.broken).items():
+        with write_whole(run.path/f'{name}.csv') as t: rows.to_csv(t, index=False)
     config = dict(created=iso_now(), columns=target_in(dls).config(), options=options, data=data_summary(dls),
                   preprocess=asdict(preprocess_of(dls)), versions=versions(), environment=environment)
     write_json(run.path/'config.json', config)
@@ -62,8 +64,8 @@ def is_main() -> bool:
     return num_distrib() < 2 or rank_distrib() == 0
 
 def is_fit(learn:Learner) -> bool:
-    "Is this a fit, not fastai's search for a learning rate or its way to answers?"
-    return not (hasattr(learn, 'lr_finder') or hasattr(learn, 'gather_preds'))
+    "Is this a fit, not fastai's search for a learning rate, or its validation, which holds the learner's lock?"
+    return not (hasattr(learn, 'lr_finder') or learn.lock.locked())
 
 class RunRecorder(Callback):
     "Write the run's history every epoch, and the best and the last weights."
