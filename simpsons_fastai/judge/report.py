@@ -124,7 +124,7 @@ def _page(run:Run, explain:Callable|None) -> str:
     return html_page(f'{name}: macro F1 {best}', H1(name), made, *_sections(run, explain), style=_STYLE)
 
 def write_html(
-    run:Run|str|Path, # a finished run, or its folder
+    run, # a finished run, or its folder
     out:str|Path=None, # the file to write; `report.html` in the run's folder unless told
     explain:Callable=None, # from a bundle to what draws a map over a picture, as `learn.explain.heat_maps`
 ) -> Path: # the file
