@@ -64,8 +64,8 @@ def is_main() -> bool:
     return num_distrib() < 2 or rank_distrib() == 0
 
 def is_fit(learn:Learner) -> bool:
-    "Is this a fit, not fastai's search for a learning rate or its way to answers?"
-    return not (hasattr(learn, 'lr_finder') or hasattr(learn, 'gather_preds'))
+    "Is this a fit, not fastai's search for a learning rate, or its validation, which holds the learner's lock?"
+    return not (hasattr(learn, 'lr_finder') or learn.lock.locked())
 
 class RunRecorder(Callback):
     "Write the run's history every epoch, and the best and the last weights."
