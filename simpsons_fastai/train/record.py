@@ -40,7 +40,7 @@ def environment(
     "What a result depends on: versions, machine, command, seed, commit, and the data."
     return dict(versions=versions() | dict(numpy=np.__version__), system=platform.platform(),
                 device=str(default_device()), threads=torch.get_num_threads(), command=sys.argv,
-                folder=str(Path.cwd()), seed=seed, git=_commit(), data=None if dls is None else fingerprint(data_table(dls)))
+                folder=str(Path.cwd()), seed=seed, git=_commit(), data=dls and fingerprint(data_table(dls)))
 
 # %% ../../nbs/train/02_record.ipynb #b216618b
 def write_config(
@@ -102,15 +102,18 @@ def after_epoch(self:RunRecorder):
 
 # %% ../../nbs/train/02_record.ipynb #373a9fd2
 @patch
+def _keep(self:RunRecorder, name:str): save_weights(self.model, self.run_dir.path/f'checkpoints/{name}.safetensors')
+
+@patch
 def _write(self:RunRecorder):
     n = len(self.rows)
     with write_whole(self.run_dir.path/'history.csv') as t: pd.DataFrame(self.rows).to_csv(t, index=False)
-    if self.best_epoch == n - 1: save_weights(self.model, self.run_dir.best)
-    if self.every and n % self.every == 0: save_weights(self.model, self.run_dir.path/f'checkpoints/epoch-{n:03}.safetensors')
+    if self.best_epoch == n - 1: self._keep('best')
+    if self.every and n % self.every == 0: self._keep(f'epoch-{n:03}')
 
 @patch
 def after_fit(self:RunRecorder):
-    if not self.skip and self.rows and is_main(): save_weights(self.model, self.run_dir.path/'checkpoints/last.safetensors')
+    if not self.skip and self.rows and is_main(): self._keep('last')
 
 @patch(as_prop=True)
 def best_epoch(self:RunRecorder) -> int:
