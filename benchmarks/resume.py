@@ -1,10 +1,10 @@
-"""What saving costs: trainings with `Resumable` at its default interval, the time it takes counted inside them.
+"""What saving costs: trainings with `resumable` at its default interval, the time it takes counted inside them.
 
     python benchmarks/resume.py [--data FOLDER] [--case small] [--case large] [--rounds N] [--json FILE]
 
 `small` is ResNet-18 at 64×64, eight epochs of 6,400 training pictures (9 checkpoints), `large` is ResNeXt-50 32x4d at 224×224, two epochs of 640
 (3 checkpoints): one at the start and one at each epoch's end, as the ten minutes of the default interval do not pass. Fewer pictures are repeated until
-there are as many. Counted is the time inside the callback, the wait for the last file included, and what the batches during which a file was
+there are as many. Counted is the time inside the callbacks, the wait for the last file included, and what the batches during which a file was
 written took beyond the median of the others (an epoch's first batch: beyond that of an epoch without); the figure is its share of the rest of the fit. (Whole fits with and without saving differ by less than two
 fits of the same kind do on a shared machine: `--pairs` times them, too.)
 """
@@ -19,7 +19,8 @@ from simpsons_fastai.pictures.table import as_table
 from simpsons_fastai.learn.loaders import simpsons_dls
 from simpsons_fastai.pictures.split import split_table
 from simpsons_fastai.learn.learner import simpsons_learner
-from simpsons_fastai.train.resume import Resumable
+from simpsons_fastai.train.keep import KeepCheckpoints
+from simpsons_fastai.train.resume import resumable
 from simpsons_fastai.pictures.drawn import springfield_mini
 
 CASES = dict(small=dict(arch='resnet18', size=64, bs=64, n=6400, epochs=8), large=dict(arch='resnext50_32x4d', size=224, bs=16, n=640, epochs=2))
@@ -38,13 +39,19 @@ def parts_of(data, folder, n):
     return pd.concat([some('train', n), some('valid', n//4)], ignore_index=True)
 
 
-class Counted(Resumable):
-    "Counts the seconds inside it, and when batches ended with or without a file being written."
-    own,batches = 0.,()
-    def __call__(self, event_name):
-        start = time.perf_counter()
-        super().__call__(event_name)
-        self.own += time.perf_counter() - start
+class Clock:
+    "The seconds inside callbacks."
+    def __init__(self, cbs):
+        self.seconds = 0.
+        for o in cbs: o.__class__ = self._counted(type(o))
+    def _counted(self, cls):
+        clock = self
+        class Counted(cls):
+            def __call__(self, event_name):
+                start = time.perf_counter()
+                try: super().__call__(event_name)
+                finally: clock.seconds += time.perf_counter() - start
+        return Counted
 
 
 class Watch(Callback):
@@ -62,12 +69,12 @@ class Watch(Callback):
 
 
 def counted(learn, epochs, run, first):
-    "Of a fit: its seconds, those inside the callback, and those that batches took longer while a file was written; `first` is what an epoch's first batch takes without."
-    saver = Counted(run)
-    watch = Watch(saver)
-    whole,usual = seconds(learn, epochs, [saver, watch]),statistics.median(t for t,wrote,_ in watch.taken if not wrote)
+    "Of a fit: its seconds, those inside the callbacks, and those that batches took longer while a file was written; `first` is what an epoch's first batch takes without."
+    cbs = resumable(run)
+    clock,watch = Clock(cbs),Watch(next(o for o in cbs if isinstance(o, KeepCheckpoints)))
+    whole,usual = seconds(learn, epochs, [*cbs, watch]),statistics.median(t for t,wrote,_ in watch.taken if not wrote)
     slowed = [t - (first if is_first else usual) for t,wrote,is_first in watch.taken if wrote]
-    return dict(fit=whole, inside=saver.own, slower=sum(slowed), batches=len(slowed), percent=100*(saver.own + sum(slowed))/(whole - saver.own - sum(slowed)))
+    return dict(fit=whole, inside=clock.seconds, slower=sum(slowed), batches=len(slowed), percent=100*(clock.seconds + sum(slowed))/(whole - clock.seconds - sum(slowed)))
 
 
 def measure(data, folder, arch, size, bs, n, epochs, rounds, pairs):

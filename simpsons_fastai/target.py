@@ -229,5 +229,6 @@ def columns_of_old(
     "The columns of a bundle of schema 1 or 2, or of a run that 0.4.0 trained."
     tags = cfg.get('tags')
     values = tags or dict(label=cfg.get('vocab'))
+    if not isinstance(values, dict): return []
     found = dict(temperature=cfg.get('temperature', 1.), threshold=None if tags else cfg.get('rejection_threshold'))
     return [dict(name=k, values=v, kind='one') | found for k,v in values.items()]

@@ -20,7 +20,7 @@ from simpsons_fastai.pictures.table import as_table
 from simpsons_fastai.learn.loaders import simpsons_dls
 from simpsons_fastai.pictures.split import split_table
 from simpsons_fastai.learn.learner import EpochLines, adamw, simpsons_learner
-from simpsons_fastai.train.resume import Resumable
+from simpsons_fastai.train.resume import resumable
 from simpsons_fastai.model.run import Run, is_finished, list_runs
 from simpsons_fastai.train.record import RunRecorder
 from simpsons_fastai.learn.speed import ChannelsLast, CPUPrecision
@@ -53,7 +53,7 @@ class Holder:
 
 
 class Moments(Callback):
-    "Tell the holder where the training is; before `Resumable` at every event."
+    "Tell the holder where the training is; before those of `resumable` at every event."
     order,only_watches = 95,True
     def __init__(self, hold, slow): self.hold,self.slow = hold,slow
     def before_fit(self): self.hold('fit')
@@ -67,7 +67,7 @@ class Moments(Callback):
 
 
 class After(Callback):
-    "Moments after `Resumable`."
+    "Moments after those of `resumable`."
     order,only_watches = 105,True
     def __init__(self, hold): self.hold = hold
     def after_epoch(self): self.hold('saving')
@@ -133,7 +133,7 @@ def fit(learn, a, hold):
     if a.early: cbs.append(EarlyStoppingCallback('f1_score', min_delta=9., patience=a.early))
     if a.average: cbs.append(WeightsEMA(.9))
     if a.poison >= 0: cbs.append(Poison(a.poison))
-    cbs.append(Resumable(run, minutes=a.minutes, nan=a.nan, force=a.force))
+    cbs += resumable(run, minutes=a.minutes, nan=a.nan, force=a.force)
     if a.fits == 'fine_tune': learn.fine_tune(a.epochs, a.lr, cbs=cbs)
     elif a.fits == 'one_cycle': learn.fit_one_cycle(a.epochs, a.lr, cbs=cbs)
     else: # the lower part trained, frozen, and trained again, as no single call of fastai's does

@@ -117,6 +117,17 @@ def test_what_cannot_be_read_is_a_row_with_an_error(whole):
     assert 5 < len(rows[(rows.source == 'cut off.mkv') & rows.error.isna()]) < 20 and 5 < len(rows[(rows.source == 'hole.mkv') & rows.error.isna()]) <= 20
 
 
+def test_a_video_without_a_frame_is_a_row(tmp_path):
+    import av
+    with av.open(str(tmp_path/'a void.avi'), 'w') as file:
+        stream = file.add_stream('mpeg4', rate=12)
+        stream.width, stream.height, stream.pix_fmt = 200, 150, 'yuv420p'
+        file.start_encoding()
+    (tmp_path/'broken.jpg').write_bytes(b'no picture')
+    rows = read_labels(label('demo', tmp_path, tmp_path/'out', **HOW))
+    assert dict(rows.set_index('source').error) == {'a void.avi': 'no frame in it', 'broken.jpg': 'not a picture'}
+
+
 def test_a_shard_is_at_most_as_large_as_it_was_planned(whole):
     plan = Plan(whole)
     planned = {o.number: o.rows for o in plan.shards()}

@@ -83,7 +83,7 @@ def test_a_bundle_of_tags_of_schema_2_is_read(demo, frames, tmp_path):
     (dict(columns=[dict(name='a', values=['b', 'c'], kind='any', temperature=1., threshold=[.5])]), "'columns'"),
     (dict(columns=[dict(name='a', values=['b', 'c'], kind='any', temperature=1., threshold=[.5, 1.5])]), "'columns'"),
     (dict(columns=[dict(name='a', values=['b', 'c'], kind='one', temperature=1., threshold=None)]*2), "'columns'"),
-    (dict(schema=2, tags=['hair']), "'tags'"), (dict(schema=2, tags=dict(hair=['blue'])), "'columns'"), (dict(arch=''), "'arch'"),
+    (dict(schema=2, tags=['hair']), "'columns'"), (dict(schema=2, tags=dict(hair=['blue'])), "'columns'"), (dict(arch=''), "'arch'"),
     (dict(head='wig'), "'head'"), (dict(metrics=...), "'metrics'"), (dict(preprocess=dict(size=4)), "'preprocess'")])
 def test_a_configuration_that_makes_no_sense_is_refused(demo, tmp_path, values, key):
     with pytest.raises(SimpsonsError, match=key): load_bundle(copied(demo, tmp_path/'bad', **values))

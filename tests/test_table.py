@@ -204,6 +204,17 @@ def test_what_is_not_known_survives_a_file(tmp_path):
     for_file(table, kinds).to_csv(tmp_path/'t.csv', index=False)
     again = as_table(tmp_path/'t.csv', columns=['labels', 'hair'], kinds=kinds)
     pd.testing.assert_frame_equal(again.drop(columns='path'), table.drop(columns='path'), check_dtype=False)
+    says('call a column of several names otherwise, as labels', as_table, table.assign(label='a|b'), kinds=dict(label='any'))
+
+
+def test_a_run_keeps_what_is_not_known_apart_from_nobody(tmp_path):
+    from simpsons_fastai.core import write_json
+    from simpsons_fastai.model.run import Run
+    target = Target((AnyOf('labels', ('bart', 'lisa')), OneOf('hair', ('none', 'red'))))
+    table = pd.DataFrame(dict(path=list('abc'), split='train', labels=['bart|lisa', '', np.nan], hair=['red', np.nan, 'none']))
+    write_json(tmp_path/'config.json', dict(columns=target.config()))
+    for_file(table, {o.name: o.kind for o in target}).to_csv(tmp_path/'table.csv', index=False)
+    pd.testing.assert_frame_equal(Run(tmp_path).table, table, check_dtype=False)
 
 
 def test_yes_and_no():

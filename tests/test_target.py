@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy.special import expit, softmax as scipy_softmax
 from simpsons_fastai.core import SimpsonsError
-from simpsons_fastai.target import (MISSING, AnyOf, OneOf, Prediction, Predictions, SetPrediction, Target, answer_row, answers, by_column,
+from sklearn.metrics import f1_score
+from simpsons_fastai.target import (MISSING, AnyOf, OneOf, Prediction, Predictions, SetPrediction, Target, answer_row, answers, by_column, encode, f1_scores, macro_f1, mean_f1,
                                     columns_of_old, one_label, probabilities, refuses, scorable, sigmoid, softmax, split, target_of, top)
 
 WHO = OneOf('who', ('bart', 'homer', 'lisa'))
@@ -119,3 +120,43 @@ def test_a_table_says_what_is_asked():
     (['blue', 'none', 'blue', 'grey'], "the valid pictures have a hair 'grey' that no training picture has")])
 def test_what_cannot_be_learnt_is_refused(cells, said):
     with pytest.raises(SimpsonsError, match=said): target_of(table(hair=cells), ['hair'])
+
+
+def test_cells_come_back_from_their_numbers():
+    cells = ['lisa', np.nan, 'bart']
+    assert WHO.decode(WHO.encode(cells)) == ['lisa', None, 'bart'] and WHO.values_in(cells) == ('bart', 'lisa')
+    cells = ['marge|bart', np.nan, '', ' lisa ']
+    assert CAST.decode(CAST.encode(cells)) == ['bart|marge', None, '', 'lisa'] and CAST.values_in(cells) == ('bart', 'lisa', 'marge')
+    probs = np.random.default_rng(0).random((20, 4)).astype(np.float32)
+    for column, p in ((WHO, probs[:, :3]), (CAST, probs)):
+        assert column.decode(column.decide(p)) == [column.answer(o).label for o in p]
+        assert np.allclose(column.confidence(p), [column.answer(o).confidence for o in p])
+
+
+def test_a_judgement_is_of_what_is_known():
+    p = np.array([[.7, .2, .1], [.1, .5, .4], [.2, .2, .6]])
+    sure, right = WHO.judged(p, np.array([0, MISSING, 1]))
+    assert np.allclose(sure, [.7, .6]) and right.tolist() == [True, False]
+    there = np.array([[1, 0, 0, 1], [np.nan]*4])
+    sure, right = CAST.judged(np.full((2, 4), .3), there)
+    assert np.allclose(sure, [.3]*4) and right.tolist() == [True, False, False, True]
+
+
+def test_f1_is_scikit_learns_for_either_kind():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(dict(who=rng.choice(WHO.values, 60), cast=rng.choice(['bart|lisa', '', 'marge', 'homer|bart'], 60)))
+    table.loc[::5, 'who'] = None
+    target = Target((WHO, CAST, OneOf('glasses', ('no', 'yes')))) # of which the table has none
+    truth = encode(target, table)
+    probs = [rng.random((60, len(o))) for o in target]
+    known = table.who.notna().to_numpy()
+    one = f1_score(truth[0][known], probs[0][known].argmax(1), average='macro')
+    many = f1_score(truth[1] > .5, probs[1] >= .5, average='macro')
+    assert macro_f1(WHO, probs[0], truth[0]) == pytest.approx(one) and macro_f1(CAST, probs[1], truth[1]) == pytest.approx(many)
+    assert mean_f1(target, probs, truth) == pytest.approx((one + many)/2)
+    assert np.isnan(f1_scores(np.zeros((3, 1), bool), np.zeros((3, 1), bool))).all() and macro_f1(CAST, np.zeros((3, 4)), np.zeros((3, 4))) == 0
+
+
+def test_a_kind_that_there_is_not():
+    table = pd.DataFrame(dict(split=['train', 'train'], hair=['blue', 'none']))
+    with pytest.raises(SimpsonsError, match='can be one or any'): target_of(table, ['hair'], dict(hair='some'))

@@ -52,7 +52,7 @@ def _n_processes() -> int:
 def _together():
     "What holds several processes together."
     if _n_processes() < 2: return nullcontext()
-    from simpsons_fastai.train.distributed import joined
+    from simpsons_fastai.train.processes import joined
     return joined()
 
 def _say_scores(run):

@@ -146,17 +146,24 @@ def _logits(predictor:Predictor, paths) -> Answers:
     return kept_answers(Run(predictor.bundle.path.parent), predictor, paths, errors='raise')
 
 # %% ../../nbs/judge/03_calibrate.ipynb #84f73c11
-def _parts(target:Target, table:pd.DataFrame, said:Answers) -> dict: # by column and split: logits, targets
-    "What is known of each column in each split."
-    res = {c.name: {} for c in target}
-    for s in ('valid', 'test'):
-        rows = table[table.split == s]
-        if rows.empty: continue
-        logits = said.of(rows.path)
-        for c,z,y in zip(target, split(target, logits.logits), encode(target, rows)):
-            known = c.is_known(y) & logits.read
-            if known.any(): res[c.name][s] = z[known], y[known]
-    return {k: o for k,o in res.items() if 'valid' in o}
+def _part(target:Target, rows:pd.DataFrame, said:Answers) -> dict: # by column: logits, targets
+    "What is known of each column in some rows."
+    asked = zip(target, split(target, said.logits), encode(target, rows))
+    known = {c.name: (z, y, c.is_known(y) & said.read) for c,z,y in asked}
+    return {name: (z[there], y[there]) for name,(z,y,there) in known.items() if there.any()}
+
+def _parts(predictor:Predictor, table:pd.DataFrame) -> dict: # by column and split: logits, targets
+    "What is known of each column in validation and test."
+    rows = scorable(predictor.target, table)
+    rows = rows[rows.split.isin(['valid', 'test'])]
+    encode(predictor.target, rows) # refuse what it does not know, before it is asked
+    said = _logits(predictor, rows.path)
+    groups = {s: g for s,g in rows.groupby('split')}
+    each = {s: _part(predictor.target, groups[s], said.of(groups[s].path)) for s in ('valid', 'test') if s in groups}
+    if not each.get('valid'):
+        raise SimpsonsError('there is no labelled validation picture to calibrate with: '
+                            'give a table with the split valid, as table.csv of a run')
+    return {name: {s: o[name] for s,o in each.items() if name in o} for name in each['valid']}
 
 # %% ../../nbs/judge/03_calibrate.ipynb #61fc6c52
 def _strangers_of(predictor:Predictor, strangers:pd.DataFrame|None) -> dict: # by column: logits, which are held out
@@ -179,13 +186,7 @@ def calibrate_bundle(
     "Find a bundle's temperatures and thresholds, and write them into it."
     check_rate(rate)
     predictor = Predictor(bundle, **kwargs)
-    rows = scorable(predictor.target, table)
-    rows = rows[rows.split.isin(['valid', 'test'])]
-    encode(predictor.target, rows) # refuse what it does not know, before it is asked
-    parts = _parts(predictor.target, rows, _logits(predictor, rows.path))
-    if not parts:
-        raise SimpsonsError('there is no labelled validation picture to calibrate with: '
-                            'give a table with the split valid, as table.csv of a run')
+    parts = _parts(predictor, table)
     odd = _strangers_of(predictor, strangers)
     found = {k: calibrate_column(predictor.target[k], o, odd.get(k), rate) for k,o in parts.items()}
     target = Target(tuple(found[c.name][0] if c.name in found else c for c in predictor.target))

@@ -169,11 +169,9 @@ _CHECKS = dict(
     metrics=_is_dict, parity=_is_dict, data=_is_dict, versions=_is_dict)
 
 # %% ../../nbs/model/02_bundle.ipynb #3df111db
-def _as_now(cfg:dict, path:Path) -> dict:
+def _as_now(cfg:dict) -> dict:
     "A configuration in today's form."
-    if cfg['schema'] == SCHEMA: return cfg
-    if not _is_dict(cfg.get('tags') or {}): raise SimpsonsError(f"{path}/config.json has no valid 'tags': {AGAIN}")
-    return _UNLESS_TOLD | cfg | dict(columns=columns_of_old(cfg))
+    return cfg if cfg['schema'] == SCHEMA else _UNLESS_TOLD | cfg | dict(columns=columns_of_old(cfg))
 
 # %% ../../nbs/model/02_bundle.ipynb #12626bd6
 def _check_config(cfg, path:Path) -> dict:
@@ -183,7 +181,7 @@ def _check_config(cfg, path:Path) -> dict:
     if cfg.get('schema') not in (1, 2, SCHEMA):
         raise SimpsonsError(f'{path} has schema {cfg.get("schema")!r} and this version reads 1, 2 and {SCHEMA}: '
                             'install the simpsons_fastai that made it')
-    cfg = _as_now(cfg, path)
+    cfg = _as_now(cfg)
     for key,good in _CHECKS.items():
         if key not in cfg or not good(cfg[key]):
             raise SimpsonsError(f'{path}/config.json has no valid {key!r}: {AGAIN}')

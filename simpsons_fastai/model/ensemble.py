@@ -59,15 +59,8 @@ def choose(
     score:Callable=None, # of such probabilities, see `scorer`; for greedy and top
 ) -> list: # the share of each candidate; they add up to 1
     "The shares of an ensemble's candidates."
-    if score is not None and not callable(score): score = _of_labels(probs, score)
     if which == 'greedy': counts = greedy(probs, score)
     elif which == 'all': counts = [1]*len(probs)
     elif m := re.fullmatch(r'(last|top)([1-9]\d*)', which): counts = _some(m[1], int(m[2]), probs, score)
     else: raise SimpsonsError(f'there is no ensemble {which!r}: use greedy, all, last3 or top3 (any number)')
     return [c/sum(counts) for c in counts]
-
-# %% ../../nbs/model/06_ensemble.ipynb #e3bf3147
-def _of_labels(probs:list, targets) -> Callable: # for the way over to columns: class numbers are taken as a score, too
-    from simpsons_fastai.target import macro_f1, one_label
-    column = one_label(range(np.shape(probs[0])[1])).columns[0]
-    return lambda o: macro_f1(column, np.asarray(o), np.asarray(targets))

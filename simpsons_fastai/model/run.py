@@ -19,6 +19,8 @@ import simpsons_fastai
 from ..core import SimpsonsError, is_locked, read_json
 from .answers import Answers
 from ..target import Target, columns_of_old
+from ..pictures.columns import from_file
+
 
 # %% ../../nbs/model/01_run.ipynb #b7deb40b
 _EACH = ('per_class', 'per_column', 'per_tag') # scores one by one; `per_tag` in reports of 0.4.0
@@ -36,9 +38,6 @@ class Run:
     @property
     def report(self) -> dict: return read_json(self.path/'report.json')
     @property
-    def table(self) -> pd.DataFrame: # its pictures: path, split, and the columns
-        return self._text('table.csv')
-    @property
     def history(self) -> pd.DataFrame: return pd.read_csv(self.path/'history.csv')
     @property
     def bundle(self) -> Path: return self.path/'bundle'
@@ -53,6 +52,12 @@ def target(self:Run) -> Target:
     "What it was trained to answer; runs of 0.4.0 say it by `vocab` and `tags`."
     cfg = self.config
     return Target.read(cfg['columns'] if 'columns' in cfg else columns_of_old(cfg))
+
+@patch(as_prop=True)
+def table(self:Run) -> pd.DataFrame:
+    "Its pictures: path, split, and the columns, as it was trained on them."
+    kinds = {o.name: o.kind for o in self.target} if (self.path/'config.json').is_file() else {}
+    return from_file(self._text('table.csv'), kinds)
 
 @patch(as_prop=True)
 def metrics(self:Run) -> dict:

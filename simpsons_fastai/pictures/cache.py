@@ -12,6 +12,7 @@ import hashlib, json, os, shutil, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from fastcore.xdg import xdg_cache_home
 from ..core import n_threads, read_json, real_paths, say, track, write_json, write_whole_folder
 from .open import PictureError
@@ -39,6 +40,7 @@ def _new_pixels(file:Path, shape:tuple) -> np.memmap:
         with open(file, 'r+b') as f: os.posix_fallocate(f.fileno(), 0, file.stat().st_size)
     return pixels
 
+# %% ../../nbs/pictures/08_cache.ipynb #65a5858c
 def _build(dest:Path, paths:list, pre:Preprocess, workers:int):
     "Write the cache `dest`, whole or not at all."
     def fill(i):
@@ -75,6 +77,7 @@ def _memory() -> int: return os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGE
 def _used(folder:Path) -> int: return sum(p.stat().st_size for p in folder.rglob('*') if p.is_file())
 def _age(folder:Path) -> float: return time.time() - folder.stat().st_mtime
 
+# %% ../../nbs/pictures/08_cache.ipynb #3d8ea7b4
 def _make_room(root:Path, need:int, limit:int):
     "Remove caches until `need` more bytes are within `limit`."
     folders = sorted(root.iterdir(), key=_age) if root.is_dir() else []
@@ -120,18 +123,23 @@ class PixelReader:
         self.workers = workers or n_threads()
         self.use(pre)
 
-    def use(self, pre:Preprocess):
-        "Squeeze as `pre` says from now on."
-        self.pre = pre
-        wanted = self.mode == 'auto' and self.paths
-        self.cache = picture_cache(self.paths, pre, workers=self.workers) if wanted else None
-        self.rows = self.cache.rows if self.cache else {}
+# %% ../../nbs/pictures/08_cache.ipynb #814e7a71
+@patch
+def use(self:PixelReader, pre:Preprocess):
+    "Squeeze as `pre` says from now on."
+    self.pre = pre
+    wanted = self.mode == 'auto' and self.paths
+    self.cache = picture_cache(self.paths, pre, workers=self.workers) if wanted else None
+    self.rows = self.cache.rows if self.cache else {}
 
-    def __call__(self,
-        pictures, # paths, or what else `open_image` takes
-    ) -> np.ndarray: # uint8 (n, size, size, 3)
-        keys = [str(o) if isinstance(o, (str, Path)) else None for o in pictures]
-        if all(k in self.rows for k in keys): return self.cache.pixels[[self.rows[k] for k in keys]]
-        with ThreadPoolExecutor(self.workers) as pool: return np.stack(list(pool.map(self.pre.pixels, pictures)))
+# %% ../../nbs/pictures/08_cache.ipynb #c63b65d8
+@patch
+def __call__(self:PixelReader,
+    pictures, # paths, or what else `open_image` takes
+) -> np.ndarray: # uint8 (n, size, size, 3)
+    keys = [str(o) if isinstance(o, (str, Path)) else None for o in pictures]
+    if all(k in self.rows for k in keys): return self.cache.pixels[[self.rows[k] for k in keys]]
+    with ThreadPoolExecutor(self.workers) as pool: return np.stack(list(pool.map(self.pre.pixels, pictures)))
 
-    def __getstate__(self): return self.__dict__ | dict(paths=[], mode='off', cache=None, rows={})
+@patch
+def __getstate__(self:PixelReader): return self.__dict__ | dict(paths=[], mode='off', cache=None, rows={})

@@ -136,8 +136,9 @@ def from_file(
     table:pd.DataFrame, # as a file has it
     kinds:dict, # name to kind
 ) -> pd.DataFrame:
-    "What the empty cells of a file say."
-    return table.assign(**{o: table[o].fillna(_EMPTY[k]) for o,k in kinds.items() if o in table and k in _EMPTY})
+    "What the empty cells of a file say, and those that say that something is not known."
+    says = lambda column, k: column.fillna(_EMPTY[k]).mask(column == _UNKNOWN[k], np.nan)
+    return table.assign(**{o: says(table[o], k) for o,k in kinds.items() if o in table and k in _EMPTY})
 
 def for_file(
     table:pd.DataFrame,

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+from fastcore.basics import patch
 from ..core import SimpsonsError, need, track, write_whole, write_whole_folder
 from .drawn_pen import ERAS, Era, era_colour
 from .drawn_people import TOWNSFOLK, Person, draw_person
@@ -32,18 +33,23 @@ class _Stage:
         self.im = Image.new('RGB', (self.w, self.h))
         self.draw = ImageDraw.Draw(self.im)
 
-    def colour(self) -> tuple: # RGB 0..255
-        "Any colour, as it looks in the era."
-        return era_colour(tuple(self.rng.randint(40, 235) for _ in range(3)), self.era)
+# %% ../../nbs/pictures/11_drawn.ipynb #a2940182
+@patch
+def colour(self:_Stage) -> tuple: # RGB 0..255
+    "Any colour, as it looks in the era."
+    return era_colour(tuple(self.rng.randint(40, 235) for _ in range(3)), self.era)
 
-    def rect(self, x0:float, y0:float, x1:float, y1:float, fill:tuple=None):
-        "A rectangle, in shares of the frame; of any colour unless told."
-        corners = [x0*FRAME[0]*_SS, y0*FRAME[1]*_SS, x1*FRAME[0]*_SS, y1*FRAME[1]*_SS]
-        self.draw.rectangle(corners, fill=fill or self.colour())
+@patch
+def rect(self:_Stage, x0:float, y0:float, x1:float, y1:float, fill:tuple=None):
+    "A rectangle, in shares of the frame; of any colour unless told."
+    corners = [x0*FRAME[0]*_SS, y0*FRAME[1]*_SS, x1*FRAME[0]*_SS, y1*FRAME[1]*_SS]
+    self.draw.rectangle(corners, fill=fill or self.colour())
 
-    def disc(self, x:float, y:float, r:float, fill:tuple=None):
-        "A disc, in pixels; of any colour unless told."
-        self.draw.ellipse([x - r, y - r, x + r, y + r], fill=fill or self.colour())
+# %% ../../nbs/pictures/11_drawn.ipynb #f0598610
+@patch
+def disc(self:_Stage, x:float, y:float, r:float, fill:tuple=None):
+    "A disc, in pixels; of any colour unless told."
+    self.draw.ellipse([x - r, y - r, x + r, y + r], fill=fill or self.colour())
 
 # %% ../../nbs/pictures/11_drawn.ipynb #6b0cbcd9
 def _room(s):
@@ -59,6 +65,7 @@ def _house(s, x):
     s.rect(x, top, x + .24, .8)
     for j in range(2): s.rect(x + .04 + .1*j, top + .06, x + .1 + .1*j, top + .16)
 
+# %% ../../nbs/pictures/11_drawn.ipynb #fc5371bb
 def _street(s):
     s.rect(0, 0, 1, 1)
     s.rect(0, .8, 1, 1)
@@ -79,6 +86,7 @@ def _park(s):
         s.draw.ellipse([x, s.h*.55, x + s.w*.8, s.h*1.6], fill=s.colour())
     for _ in range(s.rng.randint(0, 3)): _tree(s)
 
+# %% ../../nbs/pictures/11_drawn.ipynb #d1b6e8dd
 def _passer_by(s):
     x = s.rng.uniform(0, s.w)
     y = s.rng.uniform(.4, .7)*s.h
@@ -105,6 +113,7 @@ def _caption(s, x):
 
 _IN_FRONT = None, None, _bush, _table, _post, _caption
 
+# %% ../../nbs/pictures/11_drawn.ipynb #0b9e5694
 def _in_front(s):
     "Something between the camera and the person, or nothing."
     draw = s.rng.choice(_IN_FRONT)
@@ -122,6 +131,7 @@ def _enter(s, who:Person):
     y = rng.uniform(.5, .75)*s.h - layer.height*.42
     s.im.paste(layer, (round(x), round(y)), layer)
 
+# %% ../../nbs/pictures/11_drawn.ipynb #1473b33f
 def _film(im:Image.Image, era:Era, rng:random.Random) -> Image.Image:
     "The era's tape blur and film grain."
     if era.blur: im = im.filter(ImageFilter.GaussianBlur(era.blur))
@@ -129,6 +139,7 @@ def _film(im:Image.Image, era:Era, rng:random.Random) -> Image.Image:
     noise = np.random.default_rng(rng.getrandbits(32)).normal(0, era.grain, (im.height, im.width, 1))
     return Image.fromarray((np.asarray(im) + noise).clip(0, 255).astype(np.uint8))
 
+# %% ../../nbs/pictures/11_drawn.ipynb #43975041
 def draw_scene(
     who:Person|None, # who is in it; None for nobody
     era:Era, # the drawing style
@@ -152,11 +163,13 @@ def mini_frame(
     who = TOWNSFOLK[i] if i < len(TOWNSFOLK) else rng.choices(TOWNSFOLK, weights)[0]
     return who, draw_scene(who, rng.choice(ERAS), rng)
 
+# %% ../../nbs/pictures/11_drawn.ipynb #49f7f8f8
 def _check_new(path:Path, n:int):
     if n < 60: raise SimpsonsError(f'n={n} pictures are too few for ten people: ask for 60 or more')
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise SimpsonsError(f'{path} exists already: give another folder, or remove it first')
 
+# %% ../../nbs/pictures/11_drawn.ipynb #fc258cc9
 def springfield_mini(
     path:str|Path, # the folder to make; it must not exist, or be empty
     n:int=1800, # pictures in all, at least 60; of some hundred, not everybody is in the test
@@ -185,6 +198,7 @@ def _cast(seconds:float, rng:random.Random): # yields (Person or None, from, to)
         yield who,at,end
         at = end
 
+# %% ../../nbs/pictures/11_drawn.ipynb #58f610b6
 def _shots(n:int, fps:int, rng:random.Random): # yields numbers of frames
     "`n` frames in shots of a second or two."
     while n > 0:
@@ -192,6 +206,7 @@ def _shots(n:int, fps:int, rng:random.Random): # yields numbers of frames
         yield shot
         n -= shot
 
+# %% ../../nbs/pictures/11_drawn.ipynb #230a394e
 def _pan(im:Image.Image, n:int): # yields `n` frames
     "A camera that moves over a picture from left to right."
     w,h = FRAME
@@ -209,6 +224,7 @@ def _frames(cast, fps:int, rng:random.Random): # yields pictures
         for shot in _shots(stop - n, fps, rng): yield from _pan(draw_scene(who, rng.choice(ERAS), rng), shot)
         n = max(n, stop)
 
+# %% ../../nbs/pictures/11_drawn.ipynb #f5c5c5ec
 def _write_video(path, frames, fps:int):
     "Write pictures of `FRAME` pixels as a video, whole or not at all."
     av = need('av')
@@ -223,6 +239,7 @@ def _write_video(path, frames, fps:int):
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
 
+# %% ../../nbs/pictures/11_drawn.ipynb #984cf0ae
 def springfield_video(
     path:str|Path, # the file to write; its suffix says the format, as .mp4 or .mkv
     seconds:float=60., # how long

@@ -11,6 +11,7 @@ __all__ = ['ERAS', 'Era', 'era_colour', 'Pen']
 import colorsys, math, random
 from dataclasses import dataclass
 from PIL import Image, ImageDraw
+from fastcore.basics import patch
 
 # %% ../../nbs/pictures/09_drawn_pen.ipynb #1a51f67b
 @dataclass(frozen=True)
@@ -61,23 +62,29 @@ class Pen:
 
     def _wobble(self) -> float: return self.rng.gauss(0, self.era.wobble/2) if self.era.wobble else 0
 
-    def px(self, pts) -> list:
-        "Points in head radii as pixels, with the hand's wobble."
-        (ox,oy),u = self.origin,self.unit
-        return [(ox + (x + self._wobble())*u, oy + (y + self._wobble())*u) for x,y in pts]
+# %% ../../nbs/pictures/09_drawn_pen.ipynb #7954a261
+@patch
+def px(self:Pen, pts) -> list:
+    "Points in head radii as pixels, with the hand's wobble."
+    (ox,oy),u = self.origin,self.unit
+    return [(ox + (x + self._wobble())*u, oy + (y + self._wobble())*u) for x,y in pts]
 
-    def poly(self, pts, fill:tuple):
-        "A filled shape with an outline."
-        pts = self.px(pts)
-        self.draw.polygon(pts, fill=era_colour(fill, self.era))
-        self.draw.line(pts + pts[:2], fill=self.ink, width=self.width, joint='curve')
+@patch
+def poly(self:Pen, pts, fill:tuple):
+    "A filled shape with an outline."
+    pts = self.px(pts)
+    self.draw.polygon(pts, fill=era_colour(fill, self.era))
+    self.draw.line(pts + pts[:2], fill=self.ink, width=self.width, joint='curve')
 
-    def blob(self, x:float, y:float, rx:float, ry:float, fill:tuple):
-        "An ellipse around (x, y)."
-        angles = (t*math.pi/14 for t in range(28))
-        self.poly([(x + rx*math.cos(a), y + ry*math.sin(a)) for a in angles], fill)
+# %% ../../nbs/pictures/09_drawn_pen.ipynb #b923844e
+@patch
+def blob(self:Pen, x:float, y:float, rx:float, ry:float, fill:tuple):
+    "An ellipse around (x, y)."
+    angles = (t*math.pi/14 for t in range(28))
+    self.poly([(x + rx*math.cos(a), y + ry*math.sin(a)) for a in angles], fill)
 
-    def line(self, pts, colour:tuple=None, width:float=1.):
-        "An open line."
-        fill = era_colour(colour, self.era) if colour else self.ink
-        self.draw.line(self.px(pts), fill=fill, width=max(1, round(self.width*width)), joint='curve')
+@patch
+def line(self:Pen, pts, colour:tuple=None, width:float=1.):
+    "An open line."
+    fill = era_colour(colour, self.era) if colour else self.ink
+    self.draw.line(self.px(pts), fill=fill, width=max(1, round(self.width*width)), joint='curve')

@@ -29,6 +29,7 @@ def mohawk(p:Pen, c:tuple):
     spikes = [(x, y) for i in range(5) for x,y in ((-.6 + i*.3, -1.75 + abs(i - 2)*.12), (-.45 + i*.3, -1.15))]
     p.poly([(-.75, -.7), *spikes, (.75, -.7), (0, -.85)], c)
 
+# %% ../../nbs/pictures/10_drawn_people.ipynb #9d642074
 def bob(p:Pen, c:tuple):
     "Hair to the chin, on both sides."
     outside = [(-1.15, .8), (-1.2, -.5), (-.6, -1.2), (.6, -1.2), (1.2, -.5), (1.15, .8)]
@@ -55,6 +56,7 @@ def bowl(p:Pen, c:tuple):
     "Cut around a bowl."
     p.poly([(-1.1, -.1), (-1.05, -.8), (-.5, -1.25), (.5, -1.25), (1.05, -.8), (1.1, -.1)], c)
 
+# %% ../../nbs/pictures/10_drawn_people.ipynb #15048902
 def cloud(p:Pen, c:tuple):
     "A cloud of curls."
     for i in range(9):
@@ -66,6 +68,7 @@ def beanie(p:Pen, c:tuple):
     p.poly([(-1.05, -.35), (-.95, -1.0), (-.3, -1.4), (.3, -1.4), (.95, -1.0), (1.05, -.35)], c)
     p.blob(0, -1.5, .2, .2, (240, 240, 240))
 
+# %% ../../nbs/pictures/10_drawn_people.ipynb #ee870026
 def helmet(p:Pen, c:tuple):
     "A miner's helmet with a lamp."
     p.poly([(-1.3, -.4), (-1., -.55), (-.85, -1.15), (0, -1.45), (.85, -1.15), (1., -.55), (1.3, -.4)], c)
@@ -83,6 +86,7 @@ def _glasses(p):
     for s in (-1, 1): p.line([(s*.35 + .33*math.cos(t/4), -.1 + .33*math.sin(t/4)) for t in range(27)], blue, 1.2)
     p.line([(-.05, -.1), (.05, -.1)], blue, 1.2)
 
+# %% ../../nbs/pictures/10_drawn_people.ipynb #069b4e96
 def _face(p, who, mood):
     "Eyes, nose, mouth, and what is worn on a face."
     _eyes(p, p.rng.uniform(-.1, .1))
@@ -107,6 +111,7 @@ def _overalls(p, c):
     p.poly([(-.75, 1.9), (.75, 1.9), (.95, 3.2), (-.95, 3.2)], c)
     for s in (-1, 1): p.line([(s*.6, 1.95), (s*.55, 1.0)], c, 2.4)
 
+# %% ../../nbs/pictures/10_drawn_people.ipynb #ad57a1b8
 def _sash(p, c): p.line([(-.95, 1.2), (1.0, 2.9)], c, 4)
 
 def _coat(p, c):
@@ -174,6 +179,7 @@ def _head(p, who):
     if who.hair is long_hair: _fringe(p, who.hair_colour)
     if not behind: who.hair(p, who.hair_colour)
 
+# %% ../../nbs/pictures/10_drawn_people.ipynb #cca62e32
 def draw_person(
     who:Person,
     era:Era, # the drawing style

@@ -22,6 +22,7 @@ def colours(
     rgb = frame.to_ndarray(format='rgb24', width=64, height=48, interpolation='AREA') >> 6
     return np.bincount((rgb @ np.array([16, 4, 1], np.uint8)).ravel(), minlength=64)/(64*48)
 
+# %% ../../nbs/pictures/14_frames.ipynb #7d6dfdb9
 class _Cuts:
     "Is a frame the first of a scene? Asked of each frame in turn."
     def __init__(self, threshold:float):
@@ -38,6 +39,7 @@ def _placed(video:Video, first:int, rate:float): # yields (interval, seconds, fr
     "A video's frames and the intervals they belong to, from some before `first` on."
     for time,frame in video.frames(first/rate): yield math.floor((time + .001)*rate),time,frame
 
+# %% ../../nbs/pictures/14_frames.ipynb #3204ec80
 def chosen_frames(
     video:Video,
     unit:Unit, # a segment of it

@@ -35,6 +35,7 @@ class Fingerprint(NamedTuple):
     thumb:np.ndarray # int16 (192,), 8 × 8 colours
     pixels:int # how many the picture has
 
+# %% ../../nbs/pictures/07_near.ipynb #b336ad4c
 def fingerprint(
     path:str|Path, # or what else `open_image` takes
 ) -> Fingerprint|None: # None for a broken picture
@@ -52,6 +53,7 @@ def _alike(thumbs:np.ndarray, i:np.ndarray, j:np.ndarray) -> np.ndarray:
     parts = [np.abs(thumbs[i[o:o + 4096]] - thumbs[j[o:o + 4096]]).mean(1) for o in starts]
     return np.concatenate(parts) if parts else np.empty(0)
 
+# %% ../../nbs/pictures/07_near.ipynb #6b84a209
 def near_pairs(
     bits:np.ndarray, # perceptual hashes, uint64 (n,)
     thumbs:np.ndarray, # int16 (n, 192)
@@ -80,6 +82,7 @@ def fingerprints(
     with ThreadPoolExecutor(n_threads()) as pool:
         return list(track(pool.map(fingerprint, paths), 'pictures compared:', total=len(paths)))
 
+# %% ../../nbs/pictures/07_near.ipynb #209b5f1f
 def _edges(prints:list, distance:int, tolerance:float) -> np.ndarray: # int (edges, 2)
     "Each picture beside the first one of its pixels, and near copies beside each other."
     digests,bits,thumbs,_ = zip(*prints)
@@ -88,6 +91,7 @@ def _edges(prints:list, distance:int, tolerance:float) -> np.ndarray: # int (edg
     exact = np.stack([np.arange(len(prints)), first[code]], 1)
     return np.concatenate([exact, first[np.array([o[:2] for o in near], int).reshape(-1, 2)]])
 
+# %% ../../nbs/pictures/07_near.ipynb #c7c79ada
 def near_groups(
     table, # a DataFrame with a column `path`
     distance:int=10, # see `near_pairs`

@@ -195,6 +195,12 @@ def _of_columns(table:pd.DataFrame, columns, known:Target|None, kinds:dict) -> p
     place = [o for o in ('path', 'split', 'group') if o in table]
     return one_row_a_file(with_words(table[[*place, *names]], names, kinds, known), ['split', *names])
 
+def _is_label(columns, known:Target|None, kinds:dict) -> bool:
+    "Is the label asked, and nothing else?"
+    if kinds.get('label', 'one') != 'one':
+        raise SimpsonsError('the column label has one name a picture: call a column of several names otherwise, as labels')
+    return (known.names if known else columns) in ('label', ['label'])
+
 def as_table(
     source, # a table, a .csv file, or a folder
     pattern:str=None, # see `scan`
@@ -204,7 +210,7 @@ def as_table(
 ) -> pd.DataFrame: # columns path, split and what is asked; a table of labels has its others, too
     "Any source as a table."
     kinds = {o.name: o.kind for o in known} if known else kinds or {}
-    asks_label = (known.names if known else columns) in ('label', ['label'])
+    asks_label = _is_label(columns, known, kinds)
     is_made = isinstance(source, pd.DataFrame)
     table = _rows(source, pattern, ('path', 'label') if asks_label else ('path',))
     name = 'the table' if is_made else source

@@ -36,6 +36,7 @@ def _stream(file):
     cover = av.stream.Disposition.attached_pic
     return next((o for o in file.streams.video if not o.disposition & cover), None)
 
+# %% ../../nbs/pictures/13_video.ipynb #ea2b08d4
 class Video:
     "A video file."
     def __init__(self,
@@ -60,20 +61,22 @@ class Video:
     def __enter__(self): return self
     def __exit__(self, *args): self.file.close()
 
-    @property
-    def seconds(self) -> float|None:
-        "How long the file says it is."
-        if self.stream.duration: end = float(self.stream.duration*self.stream.time_base)
-        elif self.file.duration: end = self.file.duration/av.time_base
-        else: return None
-        says_end = self.file.format.name in _SAY_END and end > self.origin
-        return end - self.origin if says_end else end
+# %% ../../nbs/pictures/13_video.ipynb #f8325413
+@patch(as_prop=True)
+def seconds(self:Video) -> float|None:
+    "How long the file says it is."
+    if self.stream.duration: end = float(self.stream.duration*self.stream.time_base)
+    elif self.file.duration: end = self.file.duration/av.time_base
+    else: return None
+    says_end = self.file.format.name in _SAY_END and end > self.origin
+    return end - self.origin if says_end else end
 
 # %% ../../nbs/pictures/13_video.ipynb #3be51386
 @patch
 def _time(self:Video, frame) -> float:
     return self.end + 1/self.rate if frame.time is None else round(frame.time - self.origin, 6)
 
+# %% ../../nbs/pictures/13_video.ipynb #9980e1b0
 @patch
 def _decoded(self:Video): # yields (seconds, frame or `PictureError`)
     "The frames from where the file stands."
@@ -101,6 +104,7 @@ def _sought(self:Video, start:float): # the same, or None
     first = next(frames, None)
     return chain([first], frames) if first and first[0] < start else None
 
+# %% ../../nbs/pictures/13_video.ipynb #20ca732b
 @patch
 def frames(self:Video,
     start:float=0., # seconds
@@ -122,6 +126,7 @@ def quarter_turns(
     "How often a frame is turned left by 90° to stand upright."
     return round(frame.rotation/90)
 
+# %% ../../nbs/pictures/13_video.ipynb #c203d979
 def rgb(
     frame, # of PyAV
     enough:int, # each side stays at or above this, in pixels

@@ -18,6 +18,7 @@ def _spoken(stands:np.ndarray, edges:np.ndarray, start:np.ndarray, stop:np.ndarr
     total = np.append(0, np.cumsum(stands))
     return np.interp(stop, edges, total) - np.interp(start, edges, total)
 
+# %% ../../nbs/serve/19_appearances.ipynb #a3c30b17
 def smooth(
     labels, # a label a frame, '' for nobody
     window:int, # steps
@@ -49,6 +50,7 @@ def end_of(
     "When the last frame ends: as the file says, if that can be, or a step later."
     return seconds if seconds and seconds > times[-1] else times[-1] + step
 
+# %% ../../nbs/serve/19_appearances.ipynb #a78c3b7a
 def _spans(times:np.ndarray, read:np.ndarray, step:float|None, seconds:float|None) -> _Spans:
     "`read` says which frames were read; `step` is None for scenes."
     last = end_of(times, step or 1, seconds)
@@ -74,6 +76,7 @@ def _close_gaps(shown:np.ndarray, spans:_Spans, broken:np.ndarray, gap:float):
         if who or not 0 < a <= b < len(shown) - 1: continue
         if shown[a - 1] == shown[b + 1] and spans.ends[b] - spans.starts[a] <= gap: shown[a:b + 1] = shown[a - 1]
 
+# %% ../../nbs/serve/19_appearances.ipynb #f34b6925
 def _smoothed(given:np.ndarray, times:np.ndarray, spans:_Spans, step:float, window:float) -> np.ndarray:
     "A frame beside something unread votes for one step."
     stands = np.where(spans.cut, 1, np.append(np.diff(times)/step, 1))
@@ -81,6 +84,7 @@ def _smoothed(given:np.ndarray, times:np.ndarray, spans:_Spans, step:float, wind
 
 _COLUMNS = {'character': object, 'from': float, 'to': float, 'frames': int, 'confidence': float}
 
+# %% ../../nbs/serve/19_appearances.ipynb #c9bf1444
 def appearances(
     frames:pd.DataFrame, # of one video: time (seconds), label ('' for nobody; None: unread), confidence
     step:float=1., # seconds between two frames; None for scenes

@@ -8,7 +8,6 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/serve/archive.html.md"""
 __all__ = ['ENGINES', 'label_here', 'label', 'read_labels']
 
 # %% ../../nbs/serve/18_archive.ipynb #859dc777
-import os
 from itertools import groupby
 from pathlib import Path
 from fastcore.meta import delegates
@@ -47,12 +46,14 @@ def _check_engine(engine:str, address:str|None):
 def _tidy(plan:Plan):
     for o in plan.out.glob('.shard-*'): o.unlink(missing_ok=True)
 
+# %% ../../nbs/serve/18_archive.ipynb #e24c9636
 def _label(plan:Plan, pace:Pace, predictor:Predictor, engine:str, address:str|None, how:dict):
     "By the engine."
     if engine == 'local': return label_here(plan, pace, predictor)
     job = job_of(plan, predictor, how.get('precision', 'auto'), how.get('n_workers'))
     label_by_ray(plan, pace, job, address)
 
+# %% ../../nbs/serve/18_archive.ipynb #7c10f540
 def _carry_out(plan:Plan, *how) -> Pace:
     "Label what is not labelled yet."
     _tidy(plan)
@@ -73,6 +74,7 @@ def _settled(predictor:Predictor) -> dict:
     "What an answer depends on beside the model."
     return dict(runtime=predictor.runtime, precision=predictor.precision, tta=predictor.tta)
 
+# %% ../../nbs/serve/18_archive.ipynb #7aa153db
 @delegates(Predictor)
 def label(
     bundle, # a bundle's or a run's folder, or a `Bundle`

@@ -33,6 +33,7 @@ def absolute_sources(
             raise SimpsonsError(f'{shown} has a name that is not UTF-8: give a link to it that has another name')
     return paths
 
+# %% ../../nbs/serve/14_archive_begin.ipynb #11c2a650
 def check_options(
     fps:float, # frames a second
     scenes:float|None, # or a frame a scene: the share of the pixels that changes its colour in a cut
@@ -57,14 +58,18 @@ def _measured(line:dict, root:str) -> dict:
     except PictureError: return line | dict(rate=25., seconds=None)
     return line | dict(rate=rate, seconds=seconds if seconds and seconds*_LEAST <= line['size'] else None)
 
+# %% ../../nbs/serve/14_archive_begin.ipynb #171617b2
 def _write_sources(out:Path, sources:list) -> int:
     "Write `sources.jsonl`; how many there are."
     root = common_root(sources)
     n = 0
     with write_whole(out/'sources.jsonl') as tmp, open(tmp, 'w', encoding='utf-8') as f:
-        for n,o in enumerate(scan_sources(sources, out), 1): f.write(json.dumps(_measured(o, root)) + '\n')
+        for o in scan_sources(sources, out):
+            f.write(json.dumps(_measured(o, root)) + '\n')
+            n += 1
     return n
 
+# %% ../../nbs/serve/14_archive_begin.ipynb #564f6f77
 def _make_plan(out:Path, sources:list, facts:dict) -> Plan:
     "Write a plan into a folder that is new or empty."
     odd = [o.name for o in out.iterdir() if not o.name.startswith('.') and o.name != 'sources.jsonl']
@@ -90,6 +95,7 @@ def _check_facts(plan:Plan, facts:dict):
     else: return
     raise SimpsonsError(f'{plan.out} was begun with {how}, or another folder to write to')
 
+# %% ../../nbs/serve/14_archive_begin.ipynb #50ce56cd
 def _check_files(plan:Plan, sources:list):
     "Refuse files that have changed."
     end = dict(source='the end', size=None)
@@ -107,6 +113,7 @@ def identity(bundle:Bundle) -> str:
     sums = sorted((k, v) for k,v in bundle.sums.items() if k != 'README.md')
     return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
 
+# %% ../../nbs/serve/14_archive_begin.ipynb #09fcfe7b
 def begin(
     out:Path, # the folder of the labels, which is there
     sources:list, # absolute paths

@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
+from fastcore.basics import patch
 from ..core import SimpsonsError, need, read_json
 from ..pictures.footage import Unit
 from ..target import Target
@@ -24,6 +25,7 @@ pq = need('pyarrow.parquet')
 # %% ../../nbs/serve/13_archive_plan.ipynb #18285577
 _SCENE = 16 # frames that a scene lasts at least
 
+# %% ../../nbs/serve/13_archive_plan.ipynb #4b1cfee2
 def _units(
     line:dict, # of `sources.jsonl`: source; of a video rate and seconds
     fps:float, # frames a second
@@ -50,6 +52,7 @@ class Shard(NamedTuple):
     @property
     def rows(self) -> int: return sum(o.rows for o in self.units) # that are expected
 
+# %% ../../nbs/serve/13_archive_plan.ipynb #e14d5a7a
 def _shards(units, most:int): # yields `Shard`s
     "Units in shards of `most` rows, or of one unit that has more."
     number,held = 0,[]
@@ -78,6 +81,7 @@ SCHEMA = 2
 ENDS_AT = 'ends at' # how the error of a video begins that is shorter than it says
 _OF_SCHEMA_1 = [dict(name='label', values=[])]
 
+# %% ../../nbs/serve/13_archive_plan.ipynb #a4e185d8
 class Plan:
     "What is labelled how, in the folder `out`."
     def __init__(self,
@@ -96,23 +100,32 @@ class Plan:
     def options(self) -> dict: return self.facts['options']
     @cached_property
     def id(self) -> str: return hashlib.sha256(self._file.read_bytes()).hexdigest()
-    def path(self, source:str) -> str: return os.path.join(self.facts['root'], source)
-    def file(self, number:int) -> Path: return self.out/f'shard-{number:06}.parquet'
 
-    def sources(self): # yields dictionaries: source, size, of a video rate and seconds
-        "The files, in order."
-        with open(self.out/'sources.jsonl', encoding='utf-8') as f: yield from map(json.loads, f)
+# %% ../../nbs/serve/13_archive_plan.ipynb #83b09b8f
+@patch
+def path(self:Plan, source:str) -> str: return os.path.join(self.facts['root'], source)
 
-    def shards(self): # yields `Shard`s
-        "The work, in parts that do not depend on each other."
-        o = self.options
-        units = chain.from_iterable(_units(line, o['fps'], o['scenes'], o['shard']) for line in self.sources())
-        return _shards(units, o['shard'])
+@patch
+def file(self:Plan, number:int) -> Path: return self.out/f'shard-{number:06}.parquet'
 
-    def is_done(self, number:int) -> bool:
-        "Is a shard there, whole and of this plan?"
-        try: return (pq.read_metadata(self.file(number)).metadata or {}).get(b'plan') == self.id.encode()
-        except (OSError, pa.ArrowInvalid): return False
+@patch
+def sources(self:Plan): # yields dictionaries: source, size, of a video rate and seconds
+    "The files, in order."
+    with open(self.out/'sources.jsonl', encoding='utf-8') as f: yield from map(json.loads, f)
+
+# %% ../../nbs/serve/13_archive_plan.ipynb #0365d31b
+@patch
+def shards(self:Plan): # yields `Shard`s
+    "The work, in parts that do not depend on each other."
+    o = self.options
+    units = chain.from_iterable(_units(line, o['fps'], o['scenes'], o['shard']) for line in self.sources())
+    return _shards(units, o['shard'])
+
+@patch
+def is_done(self:Plan, number:int) -> bool:
+    "Is a shard there, whole and of this plan?"
+    try: return (pq.read_metadata(self.file(number)).metadata or {}).get(b'plan') == self.id.encode()
+    except (OSError, pa.ArrowInvalid): return False
 
 # %% ../../nbs/serve/13_archive_plan.ipynb #dd063870
 def left_to_do(
@@ -131,6 +144,7 @@ def shown_name(
     "A file's name as text, whatever bytes it is made of."
     return os.fsencode(name).decode('utf-8', 'backslashreplace')
 
+# %% ../../nbs/serve/13_archive_plan.ipynb #92d57606
 @contextmanager
 def writable(
     out:Path, # a folder

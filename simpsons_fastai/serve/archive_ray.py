@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 import simpsons_fastai
-from fastcore.basics import store_attr
+from fastcore.basics import patch, store_attr
 from ..core import SimpsonsError, n_threads, need, say
 from ..model.bundle import load_bundle
 from ..model.predictor import Predictor
@@ -37,6 +37,7 @@ def _plan_there(out:str, plan:str, version:str) -> Plan:
     _check(found is not None and found.id == plan, f'{out} is not the folder of these labels')
     return found
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #d2a3c4ee
 @lru_cache(1)
 def _prepared(
     out:str, # the folder of the plan
@@ -73,6 +74,7 @@ def _counted(plan:Plan, shard:Shard) -> tuple: # (rows, rows with an error)
     errors = pq.ParquetFile(plan.file(shard.number)).read(['error'])['error']
     return len(errors),len(errors) - errors.null_count
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #98589d2f
 def _label_shard(job:dict, shard:Shard) -> tuple: # (rows, rows with an error)
     "Label a shard in a worker of Ray, unless it is there."
     try:
@@ -107,6 +109,7 @@ def _check_reached(address:str, seconds:float=30):
     raise SimpsonsError(f'no cluster of this version of Ray answers at {address}: start one with `ray start --head`, '
                         'give the address that it said, and set RAY_AUTH_MODE=token if it has a token')
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #8cb9f350
 def _connect(ray, address:str):
     own = {}
     if address == 'local': own = dict(num_cpus=n_threads(), object_store_memory=100_000_000, include_dashboard=False)
@@ -117,6 +120,7 @@ def _connect(ray, address:str):
         raise SimpsonsError(f'Ray cannot be used at {address} ({why}): mend that, or use --engine local') from None
     ray._private.worker._worker_logs_enabled = False # what Ray says of lost machines, else printed here
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #b3ad45d2
 @contextmanager
 def _cluster(address:str|None):
     "Ray, connected; a connection that is there already is used, and stays."
@@ -135,6 +139,7 @@ def _slots(ray, n:int) -> int:
     "How many predictors of n cores the cluster has room for."
     return sum(int(o['Resources'].get('CPU', 0)//n) for o in ray.nodes() if o['Alive'])
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #a4edf1aa
 class _Tasks:
     "The shards that workers of Ray are labelling."
     def __init__(self, ray, plan:Plan, pace:Pace, job:dict):
@@ -144,28 +149,34 @@ class _Tasks:
         self.waiting = {} # a task's reference to its shard
         self.lost = [] # shards each of whose workers was lost
 
-    def hand_out(self, left):
-        "Give the cluster as much of what is left as it has room for, and a little more."
-        room = 2*_slots(self.ray, self.job['n_workers']) + 2 - len(self.waiting)
-        for o in islice(left, max(0, room)): self.waiting[self.task.remote(self.job, o)] = o
+# %% ../../nbs/serve/17_archive_ray.ipynb #6d9d4b42
+@patch
+def hand_out(self:_Tasks, left):
+    "Give the cluster as much of what is left as it has room for, and a little more."
+    room = 2*_slots(self.ray, self.job['n_workers']) + 2 - len(self.waiting)
+    for o in islice(left, max(0, room)): self.waiting[self.task.remote(self.job, o)] = o
 
-    def _taken(self, ref) -> tuple|None: # (rows, rows with an error)
-        "A task's answer; None where each of its workers was lost."
-        e = self.ray.exceptions
-        try: return self.ray.get(ref)
-        except e.RayTaskError as error:
-            if isinstance(error.cause, SimpsonsError): raise SimpsonsError(str(error.cause)) from None
-            raise
-        except (e.WorkerCrashedError, e.NodeDiedError, e.OutOfMemoryError): return None
+# %% ../../nbs/serve/17_archive_ray.ipynb #1aa37bf6
+@patch
+def _taken(self:_Tasks, ref) -> tuple|None: # (rows, rows with an error)
+    "A task's answer; None where each of its workers was lost."
+    e = self.ray.exceptions
+    try: return self.ray.get(ref)
+    except e.RayTaskError as error:
+        if isinstance(error.cause, SimpsonsError): raise SimpsonsError(str(error.cause)) from None
+        raise
+    except (e.WorkerCrashedError, e.NodeDiedError, e.OutOfMemoryError): return None
 
-    def collect(self, seconds:float=1):
-        "Wait for a task, and count what is done."
-        for ref in self.ray.wait(list(self.waiting), timeout=seconds)[0]:
-            shard = self.waiting.pop(ref)
-            found = self._taken(ref)
-            if found or self.plan.is_done(shard.number): self.pace(*(found or _counted(self.plan, shard)))
-            else: self.lost.append(shard)
-        self.pace()
+# %% ../../nbs/serve/17_archive_ray.ipynb #82238539
+@patch
+def collect(self:_Tasks, seconds:float=1):
+    "Wait for a task, and count what is done."
+    for ref in self.ray.wait(list(self.waiting), timeout=seconds)[0]:
+        shard = self.waiting.pop(ref)
+        found = self._taken(ref)
+        if found or self.plan.is_done(shard.number): self.pace(*(found or _counted(self.plan, shard)))
+        else: self.lost.append(shard)
+    self.pace()
 
 # %% ../../nbs/serve/17_archive_ray.ipynb #ea19641d
 @contextmanager
@@ -181,6 +192,7 @@ def _heard():
     finally:
         if here: signal.signal(signal.SIGINT, old)
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #eb5834f4
 def _say_lost(plan:Plan, lost:list):
     total = sum(1 for _ in plan.shards())
     first = shown_name(lost[0].units[0].source)
@@ -188,6 +200,7 @@ def _say_lost(plan:Plan, lost:list):
                         f'the first begins with {first}: look at its files and at the memory of the machines, '
                         'then give the same command again')
 
+# %% ../../nbs/serve/17_archive_ray.ipynb #b2ed69c2
 def label_by_ray(
     plan:Plan,
     pace:Pace,

@@ -48,6 +48,7 @@ def _upright_size(path:str) -> tuple: # (width, height), pixels
             if im.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8): return size[::-1]
         return size
 
+# %% ../../nbs/serve/15_archive_rows.ipynb #e488764d
 class _Noting(Preprocess):
     "Squeezes items, and notes the sizes of their pictures."
     def pixels(self, item:Item, pool=None) -> np.ndarray:
@@ -59,6 +60,7 @@ class _Noting(Preprocess):
             with suppress(OSError): item.width,item.height = _upright_size(src)
         return x
 
+# %% ../../nbs/serve/15_archive_rows.ipynb #ce160aaf
 def item_predictor(
     bundle, # as for `Predictor`
     **how # the same
@@ -82,6 +84,7 @@ def _missing(video:Video, unit:Unit, found:bool) -> Item|None:
         return Item(unit.source, error, time=video.end)
     if not (found or unit.first or video.end): return Item(unit.source, PictureError(video.path, 'no frame in it'))
 
+# %% ../../nbs/serve/15_archive_rows.ipynb #df811d94
 def _frames(path:str, unit:Unit, options:dict, enough:int): # yields `Item`s
     "A segment of a video; errors in their places."
     try: video = Video(path)
@@ -105,6 +108,7 @@ def _items(plan:Plan, unit:Unit, enough:int):
     path = plan.path(unit.source)
     return [Item(unit.source, path)] if unit.first is None else _frames(path, unit, plan.options, enough)
 
+# %% ../../nbs/serve/15_archive_rows.ipynb #efdb3bfe
 def _batches(plan:Plan, shards, size:int): # yields lists of `bs` items
     "The shards' items; a shard's last batch is filled up, and there is one at least."
     bs = plan.options['bs']
@@ -118,6 +122,7 @@ def _batches(plan:Plan, shards, size:int): # yields lists of `bs` items
             yield batch
             if not (batch := list(islice(items, bs))): break
 
+# %% ../../nbs/serve/15_archive_rows.ipynb #1c7fcf9d
 def _ahead(items, n:int=2):
     "Go through `items` in a thread, up to `n` ahead."
     items = iter(items)
@@ -140,6 +145,7 @@ def answer_cells(
     rows = {c: c.row(said[c.name]) for c in target}
     return {target.flat_name(c, cell): row[cell] for c,row in rows.items() for cell in CELLS} | dict(top=likely)
 
+# %% ../../nbs/serve/15_archive_rows.ipynb #9cd085f3
 def _row(target:Target, item:Item, answer, k:int) -> dict:
     "A row of `row_schema`."
     place = dict(source=shown_name(item.source), frame=item.frame, time=item.time, width=item.width, height=item.height)
@@ -161,6 +167,7 @@ def answered(
         item = waiting.popleft()
         yield item.shard,None if item.source is None else _row(predictor.target, item, answer, plan.options['k'])
 
+# %% ../../nbs/serve/15_archive_rows.ipynb #5590f980
 def write_shard(
     plan:Plan,
     number:int, # of the shard

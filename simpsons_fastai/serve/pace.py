@@ -10,6 +10,7 @@ __all__ = ['Pace']
 # %% ../../nbs/serve/16_pace.ipynb #e1628f7d
 import sys, time
 from datetime import datetime, timedelta
+from fastcore.basics import patch
 from ..core import say
 
 # %% ../../nbs/serve/16_pace.ipynb #11abd8eb
@@ -28,28 +29,32 @@ class Pace:
     @property
     def rate(self) -> float: return self.n/max(time.monotonic() - self.start, 1e-3)
 
-    def __call__(self, n:int=0, errors:int=0):
-        "So many more were labelled."
-        self.n += n
-        self.errors += errors
-        if time.monotonic() - self.last < self.every: return
-        self.last = time.monotonic()
-        if self.bar: print(self.line.ljust(78), end='\r', flush=True)
-        else: say(self.line)
+# %% ../../nbs/serve/16_pace.ipynb #f18a4a07
+@patch
+def __call__(self:Pace, n:int=0, errors:int=0):
+    "So many more were labelled."
+    self.n += n
+    self.errors += errors
+    if time.monotonic() - self.last < self.every: return
+    self.last = time.monotonic()
+    if self.bar: print(self.line.ljust(78), end='\r', flush=True)
+    else: say(self.line)
 
-    @property
-    def end(self) -> datetime: # when it will be over
-        left = max(0, self.total - self.before - self.n)
-        return datetime.now() + timedelta(seconds=left/self.rate)
+# %% ../../nbs/serve/16_pace.ipynb #3f62e731
+@patch(as_prop=True)
+def end(self:Pace) -> datetime: # when it will be over
+    left = max(0, self.total - self.before - self.n)
+    return datetime.now() + timedelta(seconds=left/self.rate)
 
-    @property
-    def line(self) -> str: # said on the way
-        done = self.before + self.n
-        end = f'ends {self.end:%d %b %H:%M}' if self.n else 'waiting for the first answers'
-        return f'labelled {done:,} of about {max(self.total, done):,}, {self.rate:.1f}/s, {end}'
+@patch(as_prop=True)
+def line(self:Pace) -> str: # said on the way
+    done = self.before + self.n
+    end = f'ends {self.end:%d %b %H:%M}' if self.n else 'waiting for the first answers'
+    return f'labelled {done:,} of about {max(self.total, done):,}, {self.rate:.1f}/s, {end}'
 
-    @property
-    def summary(self) -> str: # said at the end
-        if not self.n: return f'nothing is left to do: about {self.before:,} pictures and frames were labelled before'
-        line = f'labelled {self.n:,} pictures and frames, {self.errors:,} of them with an error, {self.rate:.1f}/s'
-        return line.ljust(78*self.bar)
+# %% ../../nbs/serve/16_pace.ipynb #18f2d92a
+@patch(as_prop=True)
+def summary(self:Pace) -> str: # said at the end
+    if not self.n: return f'nothing is left to do: about {self.before:,} pictures and frames were labelled before'
+    line = f'labelled {self.n:,} pictures and frames, {self.errors:,} of them with an error, {self.rate:.1f}/s'
+    return line.ljust(78*self.bar)

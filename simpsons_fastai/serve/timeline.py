@@ -28,6 +28,7 @@ def _unlabelled(plan:Plan, shard:Shard, rates:dict): # a table of pyarrow
     rows = [dict(source=o, time=first/(rates[o] if scenes else fps), error=ENDS_AT) for o,first in parts]
     return pa.Table.from_pylist(rows, row_schema(plan.target))
 
+# %% ../../nbs/serve/21_timeline.ipynb #92b542d3
 def _rows(plan:Plan, shard:Shard, rates:dict) -> pd.DataFrame:
     "A shard's frames of videos, with an answer, or with an error that tells of what was not read."
     done = plan.is_done(shard.number)
@@ -39,6 +40,7 @@ def _rows(plan:Plan, shard:Shard, rates:dict) -> pd.DataFrame:
     said = rows[_names(plan.target, 'label')].notna().any(axis=1)
     return rows[rows.time.notna() & (said | tells)]
 
+# %% ../../nbs/serve/21_timeline.ipynb #95760132
 def _videos(plan:Plan, rates:dict): # yields (source, DataFrame)
     "The rows of `_rows`, a video at a time."
     parts = (o for shard in plan.shards() for o in _rows(plan, shard, rates).groupby('source', sort=False))
@@ -53,6 +55,7 @@ def _labels(target:Target, column:Column, frames:pd.DataFrame, sure:float, nobod
     unnamed = refused.fillna(False).astype(bool) | (confidence < sure) | (label == nobody)
     return np.where(label.notna() & unnamed, '', label.where(label.notna(), None).to_numpy(object))
 
+# %% ../../nbs/serve/21_timeline.ipynb #5105081e
 def _appearances(target:Target, frames:pd.DataFrame, sure:float, nobody:str, **how) -> list: # of DataFrames
     "The appearances in one video."
     found = []
@@ -69,6 +72,7 @@ def _is_short(plan:Plan) -> list:
     done = [plan.is_done(o.number) for o in plan.shards()]
     return [] if all(done) else [f'{sum(done)} of {len(done)} parts are labelled so far: this is what they show.']
 
+# %% ../../nbs/serve/21_timeline.ipynb #b8621867
 def _found(plan:Plan, sure:float, nobody:str, how:dict) -> tuple: # (DataFrame, dict of seconds by video)
     "The appearances in all videos, and how long these are."
     known = {shown_name(o['source']): o for o in plan.sources() if 'rate' in o}
@@ -82,8 +86,10 @@ def _found(plan:Plan, sure:float, nobody:str, how:dict) -> tuple: # (DataFrame, 
     if not parts: raise SimpsonsError(f'{plan.out} holds no named frame of a video: label videos')
     return pd.concat(parts, ignore_index=True)[_COLUMNS], lengths
 
+# %% ../../nbs/serve/21_timeline.ipynb #94e6dc55
 _COLUMNS = ['character', 'video', 'from', 'to', 'frames', 'confidence']
 
+# %% ../../nbs/serve/21_timeline.ipynb #58781c45
 def timeline(
     out:str|Path, # the folder that `label` wrote
     window:float=3., # seconds around a frame that vote; scenes are taken as they are

@@ -27,6 +27,7 @@ def _draw_lanes(ax, rows:pd.DataFrame, names:list):
     ax.set_ylim((len(names) or 1) - .5, -.5)
     ax.grid(axis='x', alpha=.3)
 
+# %% ../../nbs/serve/20_timeline_page.ipynb #f65b39e1
 def plot_timeline(
     found:pd.DataFrame, # character, video, from, to
     lengths:dict, # seconds, by video
@@ -55,6 +56,7 @@ def by_character(
     res['confidence'] = o.weighted.sum()/o.frames.sum()
     return res.sort_values('seconds', ascending=False).reset_index()
 
+# %% ../../nbs/serve/20_timeline_page.ipynb #5a946fe7
 def by_video(
     found:pd.DataFrame, # as `timeline` gives it
     lengths:dict, # seconds, by video
@@ -82,6 +84,7 @@ def _singly(found:pd.DataFrame, most:int=500):
 
 _STYLE = 'img{max-width:100%;min-width:40rem;height:auto}td:not(.n){min-width:8rem}'
 
+# %% ../../nbs/serve/20_timeline_page.ipynb #d4555e58
 def timeline_page(
     found:pd.DataFrame, # as `timeline` gives it
     lengths:dict, # seconds, by video

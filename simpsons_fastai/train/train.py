@@ -16,9 +16,9 @@ from ..learn.speed import present_device
 from ..learn.recipes import FIELDS, Recipe, override, recipe_of
 from ..learn.fit import fit_recipe
 from .record import RunRecorder, TensorBoardLines, environment, is_main, write_config
-from .resume import Resumable
-from .distributed import (
-    alone, check_processes, everywhere, held, in_turn, joined, n_processes, on_main, resumable, together)
+from .resume import resumable
+from .processes import alone, everywhere, held, in_turn, joined, n_processes, on_main
+from .distributed import check_processes, resumable_together, together
 from .prepare import prepare_recipe, recipe_learner, recipe_table
 from .finish import finish_run
 
@@ -42,7 +42,7 @@ class How:
         "Refuse what cannot be carried out."
         if not 0 <= self.minutes < math.inf: raise SimpsonsError(f'--minutes {self.minutes} makes no sense: give 0 or more')
         if self.device is not None: present_device(self.device)
-        Resumable('.', nan=self.nan)
+        resumable('.', nan=self.nan)
         if self.tensorboard: TensorBoardLines('.')
         check_processes(self.device, self.nan, compiled)
 
@@ -72,7 +72,7 @@ def _fit(run:Run, learn:Learner, recipe:Recipe, how:How, force:bool) -> dict:
     recorder = RunRecorder(run, every=recipe.checkpoint_every)
     lines = [TensorBoardLines(run.path/'tensorboard')] if how.tensorboard and is_main() else []
     with together(learn, how.seed):
-        fit_recipe(learn, recipe, [recorder, *lines, resumable(run, how.minutes, how.nan, force)])
+        fit_recipe(learn, recipe, [recorder, *lines, *resumable_together(run, how.minutes, how.nan, force)])
     return _measured(recorder)
 
 def _carry_out(run:Run, learn:Learner, recipe:Recipe, how:How, force:bool=False) -> Run:
