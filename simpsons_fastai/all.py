@@ -1,4 +1,4 @@
-"""One import: fastai's own names, and the three dozen of ours that people type
+"""One import: fastai's own names, and some thirty of ours that people type
 
 Docs: https://simpsons-fastai.github.io/simpsons_fastai/all.html.md"""
 
@@ -7,15 +7,14 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/all.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/10_all.ipynb #29926ed5
+# %% ../nbs/10_all.ipynb #003cdb17
 from fastai.vision.all import *
 from .core import SimpsonsError
 from .target import Column, Prediction, Target
-from .pictures.open import PictureError, check_images, open_image
+from .pictures.open import check_images, open_image
 from .pictures.preprocess import Preprocess
-from .pictures.table import as_table, journey, read_table, scan
+from .pictures.table import as_table, read_table, scan
 from .pictures.split import split_table
-from .pictures.columns import tag_table
 from .pictures.drawn import springfield_mini
 from .model.run import Run, list_runs
 from .model.bundle import load_bundle
@@ -26,13 +25,11 @@ from .judge.calibrate import calibrate_bundle
 from .judge.compare import compare_runs
 from .judge.submit import submit
 from .learn.augment import augmentation
-from .learn.loaders import simpsons_dls, table_dl
+from .learn.loaders import simpsons_dls
 from .learn.learner import simpsons_learner, tta_preds
 from .learn.export import save_bundle
-from .learn.recipes import RECIPES, Recipe, find_recipe
+from .learn.recipes import RECIPES, Recipe
 from .learn.fit import fit_from_scratch, fit_recipe
-from .learn.summary import summary
-from .train.record import plot_history
 from .train.train import resume, train
 from .train.tune import tune
 from .train.study import study

@@ -5,10 +5,11 @@ import pytest
 from fastai.vision.all import CrossEntropyLossFlat, FocalLossFlat, set_seed
 from simpsons_fastai.column import AnyOf, OneOf
 from simpsons_fastai.core import SimpsonsError
-from simpsons_fastai.learn.columns import ColumnF1, ColumnsLoss, cells_of, loss_of, metrics_of
+from simpsons_fastai.learn.columns import cells_of
 from simpsons_fastai.learn.fit import fit_recipe
 from simpsons_fastai.learn.learner import simpsons_learner
 from simpsons_fastai.learn.loaders import balanced, simpsons_dls
+from simpsons_fastai.learn.losses import ColumnF1, ColumnsLoss, loss_of, metrics_of
 from simpsons_fastai.learn.recipes import Recipe, settled
 from simpsons_fastai.pictures.columns import TOWNSFOLK_TAGS
 from simpsons_fastai.pictures.table import as_table

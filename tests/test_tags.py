@@ -68,16 +68,15 @@ def test_predict_prints_a_value_a_column(tag_run, mini):
 
 def test_a_missing_cell_has_no_gradient(tag_run):
     import torch
-    from simpsons_fastai.learn.columns import ColumnsLoss
-    bundle = load_bundle(tag_run[0])
+    from simpsons_fastai.learn.losses import ColumnsLoss
+    bundle, nan = load_bundle(tag_run[0]), float('nan')
     net, x = bundle_network(bundle).train(), torch.randn(4, 3, 48, 48)
-    nan = float('nan')
     targets = torch.tensor([[0, 1, 2, nan], [1, 0, 3, nan], [0, nan, nan, nan], [nan]*4])
     logits = net(x)
     logits.retain_grad()
     ColumnsLoss(bundle.target)(logits, targets).backward()
     heads = logits.grad.split(bundle.target.sizes, 1)
-    for i, grad in enumerate(heads): assert (grad != 0).any(1).tolist() == (targets[:, i] >= 0).tolist()
+    for i, grad in enumerate(heads): assert (grad != 0).any(1).tolist() == (~targets[:, i].isnan()).tolist()
     assert (net[1].heads[3][1].weight.grad == 0).all() and (net[1].heads[0][1].weight.grad != 0).any()
 
 
@@ -88,7 +87,7 @@ def test_a_head_that_is_added_leaves_the_others_bit_for_bit(tag_run, added, mini
     assert 'macro F1 of hairy' in done.stdout and str(path) in done.stdout
     old, new = load_bundle(tag_run[0]), load_bundle(path)
     assert new.target.names == [*old.target.names, 'hairy'] and new.target['hairy'].values == ('no', 'yes')
-    assert set(new.metrics['added']['hairy']) == {'valid', 'test'}
+    assert new.target.columns[:-1] == old.target.columns and set(new.metrics['added']['hairy']) == {'valid', 'test'}
     n = sum(old.target.sizes)
     pictures = sorted((mini/'test').rglob('*.jpg'))
     pixels = np.stack([old.preprocess.pixels(o) for o in pictures[:16]])
@@ -104,7 +103,7 @@ def test_summary_names_the_heads(added):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith('resnet18: 11,1') and any(o.startswith('layer4') and o.endswith('512 x 2 x 2') for o in lines)
-    for c in load_bundle(added[0]).target: assert any(o.startswith(f'head {c.name} ') and o.endswith(', '.join(c.values)) for o in lines), c.name
+    for column in load_bundle(added[0]).target: assert any(o.startswith(f'head {column.name} ') and o.endswith(', '.join(column.values)) for o in lines), column
 
 
 def test_an_ensemble_of_tags_answers_by_the_mean_and_takes_no_head(tag_run, faces, mini, tmp_path):
@@ -131,17 +130,60 @@ def test_mistakes_are_told(tag_run, cli_run, faces, mini, tmp_path):
     from simpsons_fastai.train.heads import add_head
     from simpsons_fastai.learn.loaders import simpsons_dls
     from simpsons_fastai.pictures.table import as_table
-    from simpsons_fastai.train.train import train
     table = as_table(mini, columns='all')
     for says, f in {
-        'answers with one label': lambda: add_head(cli_run[0], faces, 'hairy'),
+        'answers with one head': lambda: add_head(cli_run[0], faces, 'hairy'),
         "has a head for 'hair' already": lambda: add_head(tag_run[0], table, 'hair'),
         "no column 'beard' of tags: there is hairy": lambda: add_head(tag_run[0], faces, 'beard'),
         "'glasses' has 1 value": lambda: simpsons_dls(table.assign(glasses='no'), columns=COLUMNS),
         "'glasses' has no values": lambda: simpsons_dls(table.assign(glasses=np.nan), columns=COLUMNS),
         "no tags are known of 'apu'": lambda: as_table(pd.DataFrame(dict(path=['a.jpg'], label=['apu'])), columns='all'),
-        'are for several labels a picture': lambda: train(mini, tmp_path/'no', weights='none', missing=.2),
     }.items():
         with pytest.raises(SimpsonsError, match=says): f()
     done = simpsons('add-head', tag_run[0], faces, 'glasses')
     assert done.returncode == 2 and 'Traceback' not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize('recipe, fields', [
+    ('tags', dict(loss='focal', sampler='balanced', mix='cutmix', checkpoint_every=1, ensemble='greedy')),
+    ('tags', dict(loss='weighted', smoothing=.1, mix='mixup', head='linear', columns='hair,coat')),
+    ('journey', dict(missing=.2, head='tags', epochs=1))])
+def test_every_option_is_for_every_target(recipe, fields, mini, tmp_path):
+    from simpsons_fastai.train.train import train
+    run = train(mini, tmp_path/'run', recipe, size=32, bs=16, arch='resnet10t', weights='none', **dict(epochs=2) | fields)
+    asked = run.config['options']
+    assert {k: asked[k] for k in fields} == fields
+    assert set(run.report['per_column']) == set(run.target.names) and np.isfinite(run.history.train_loss).all()
+    assert np.isfinite(Predictor(run.path).predict(next((mini/'test').rglob('*.jpg'))).probs).all()
+    if 'ensemble' in fields: assert sum(o['share'] for o in json.loads((run.path/'checkpoints/shipped.json').read_text())) == pytest.approx(1)
+    if 'missing' in fields: assert len(run.table) == pytest.approx(240*.8, abs=2) or run.table.label.isna().mean() == pytest.approx(.2, abs=.01)
+
+
+def as_of_040(run):
+    "Rewrite a run's config as version 0.4.0 wrote it."
+    file = run/'config.json'
+    config = json.loads(file.read_text())
+    columns, options = config.pop('columns'), config['options']
+    values = {o['name']: o['values'] for o in columns}
+    is_label = list(values) == ['label']
+    config |= dict(vocab=values['label']) if is_label else dict(vocab=[f'{k}: {v}' for k, o in values.items() for v in o], tags=values)
+    options |= dict(kind='label' if is_label else 'tags', columns=None)
+    del options['kinds']
+    file.write_text(json.dumps(config))
+    (run/'answers.npz').unlink()
+    return run
+
+
+@pytest.mark.parametrize('kind', ['label', 'tags'])
+def test_a_run_of_040_is_read_and_bundled(kind, cli_run, tag_run, mini, tmp_path):
+    from simpsons_fastai.learn.recipes import recipe_of
+    from simpsons_fastai.model.run import Run
+    from simpsons_fastai.train.ship import bundle_run
+    new = Run(dict(label=cli_run, tags=tag_run)[kind][0])
+    old = Run(as_of_040(shutil.copytree(new.path, tmp_path/'old', ignore=shutil.ignore_patterns('bundle*'))))
+    assert old.target == new.target and recipe_of(old.config['options']).columns == dict(label='label', tags='all')[kind]
+    bundle = bundle_run(old)
+    assert bundle.target == new.target and bundle.head == load_bundle(new.path).head
+    picture = next((mini/'test').rglob('*.jpg'))
+    one, two = (Predictor(o.path, 'onnxruntime', 'float32').predict(picture).probs for o in (new, old))
+    assert np.allclose(one, two, atol=1e-6)

@@ -23,6 +23,13 @@ def bundle(call:Call):
     "Write the bundle of RUN, its best epoch's network."
     print(f'the bundle lies in {call().path}')
 
+def _to_choose_by(data:Path, split:str, member:Path): # a DataFrame
+    "Labelled pictures in the words of a member."
+    from simpsons_fastai.model.bundle import load_bundle
+    from simpsons_fastai.pictures.table import as_table
+    target = load_bundle(member).target
+    return labelled_part(as_table(data, known=target), split, target)[1]
+
 @command('train.ensembles:ensemble_bundles', without='table', members='folders of bundles or runs, two or more',
          dest=dict(option='out', short='-o', is_argument=False, help="the new bundle's folder"),
          which='greedy, all, last3 or top3 (any number); all but `all` are chosen by --data')
@@ -31,17 +38,14 @@ def ensemble(call:Call,
     split:str='valid', # the part of --data to choose by: train, valid, test or all; valid unless told
 ):
     "Average several models' probabilities in one bundle."
-    from simpsons_fastai.pictures.table import as_table
     if data and call['which'] == 'all':
         raise SimpsonsError('--data is for choosing, and all members are taken: add --which greedy or top3, or leave --data out')
-    made = call(table=labelled_part(as_table(data), split)[1] if data else None)
+    made = call(table=_to_choose_by(data, split, call['members'][0]) if data else None)
     for o in made.members or [dict(arch=made.arch, share=1)]: print(f"{o['share']:.2f} {o['arch']}")
     print(f'the bundle lies in {made.path}')
 
 # %% ../../nbs/commands/04_answering.ipynb #1a9515f9
-@command('train.heads:add_head', run='a run of the recipe tags, or one of its bundles', table='a .csv file with the columns path and COLUMN',
-         column='the new column', epochs='of the head',
-         dest=dict(option='out', short='-o', help="the new bundle's folder; bundle-<column> in the run unless told"))
+@command('train.heads:add_head', dest=dict(option='out', short='-o'), table=dict(type=Path, help='a .csv file with the columns path and COLUMN'))
 def add_head(call:Call):
     "Train a head for one more COLUMN on a tag model's features; the other heads answer as before."
     made = call()

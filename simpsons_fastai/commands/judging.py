@@ -96,10 +96,10 @@ def _unlabelled(source:Path):
     except SimpsonsError: return pd.DataFrame(dict(path=map(str, pictures_in([source]))))
 
 # %% ../../nbs/commands/03_judging.ipynb #d6fff46e
-def _say_calibration(column:str, found:dict):
+def _say_calibration(found:dict, column:str=''):
     limits = found['threshold']
     said = f'refused below {limits:.3f}' if isinstance(limits, float) else 'named from ' + ', '.join(f'{o:.3f}' for o in limits)
-    print(f"{column}: temperature {found['temperature']:.3f}; {said}")
+    print(f"{column}temperature {found['temperature']:.3f}; {said}")
     for s in ('valid', 'test'):
         if o := found.get(s):
             print(f"{s}: expected calibration error {o['ece_before']:.4f} before, {o['ece_after']:.4f} after; {o['refused']:.1%} of {o['n']} refused")
@@ -123,7 +123,8 @@ def calibrate(call:Call,
         raise SimpsonsError(f'{run} holds no table.csv of a run: give labelled pictures with --data')
     table = Run(run).table if data is None else as_table(data, known=load_bundle(run).target)
     made = call(bundle=run, table=table, strangers=None if strangers is None else _unlabelled(strangers))
-    for column,found in made.metrics['calibration'].items(): _say_calibration(column, found)
+    calibrated = made.metrics['calibration']
+    for column,found in calibrated.items(): _say_calibration(found, f'{column}: ' if len(calibrated) > 1 else '')
 
 # %% ../../nbs/commands/03_judging.ipynb #23088405
 @command('judge.submit:submit', without='bs', out=dict(short='-o'), test_dir='the folder of test pictures, or the unpacked Journey archive',

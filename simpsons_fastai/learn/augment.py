@@ -8,14 +8,14 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/augment.html.md"""
 __all__ = ['AUGMENTATIONS', 'TrainAffine', 'SlightBlur', 'GaussNoise', 'PictureErasing', 'EachPicture', 'AlbumentationsTfm',
            'augmentation']
 
-# %% ../../nbs/learn/01_augment.ipynb #e9ad169f
+# %% ../../nbs/learn/01_augment.ipynb #ef2d603c
 import os
 from fastai.vision.all import *
 from torchvision.transforms.v2 import RandAugment
 from torchvision.transforms.v2.functional import gaussian_blur
 from ..core import SimpsonsError
 
-# %% ../../nbs/learn/01_augment.ipynb #68d27b4b
+# %% ../../nbs/learn/01_augment.ipynb #220660bf
 class TrainAffine(AffineCoordTfm):
     "fastai's composed affine transform, for training alone: fastai resamples validation pictures too, by the identity."
     def before_call(self, b, split_idx):
@@ -26,12 +26,13 @@ def _train_only(t):
     if not isinstance(t, AffineCoordTfm): return t
     return TrainAffine(t.aff_fs, t.coord_fs, t.size, t.mode, t.pad_mode, align_corners=t.align_corners)
 
+# %% ../../nbs/learn/01_augment.ipynb #2b701ec3
 def _transforms(**kwargs) -> list:
     "fastai's `aug_transforms`, of which only what is asked for; for training alone."
     off = dict(do_flip=False, max_rotate=0., max_zoom=1., max_lighting=0., max_warp=0.)
     return [*map(_train_only, aug_transforms(**off | kwargs))]
 
-# %% ../../nbs/learn/01_augment.ipynb #8c78c5bf
+# %% ../../nbs/learn/01_augment.ipynb #200b0fe3
 class SlightBlur(RandTransform):
     "Gaussian blur of a share `p` of the batch's pictures; they have one standard deviation, up to `max_sigma`."
     order = 35
@@ -51,7 +52,7 @@ class SlightBlur(RandTransform):
         if picked.any(): x[picked] = gaussian_blur(x[picked], [5, 5], [self.sigma, self.sigma])
         return x
 
-# %% ../../nbs/learn/01_augment.ipynb #c5828a28
+# %% ../../nbs/learn/01_augment.ipynb #367af61c
 class GaussNoise(RandTransform):
     "Gaussian noise on a share `p` of the batch's pictures; each has its own standard deviation, up to `max_std`."
     order = 45
@@ -71,7 +72,7 @@ class GaussNoise(RandTransform):
         x[picked] = (some + std*torch.randn_like(some)).clamp(0, 1)
         return x
 
-# %% ../../nbs/learn/01_augment.ipynb #62945f8c
+# %% ../../nbs/learn/01_augment.ipynb #2b157a7c
 class PictureErasing(RandomErasing):
     "`RandomErasing` (Zhong et al., arXiv:1708.04896) of a share `p` of the batch's pictures, with a rectangle for each."
     def before_call(self, b, split_idx): self.do = True
@@ -82,7 +83,7 @@ class PictureErasing(RandomErasing):
             if random.random() < self.p: cutout_gaussian(o, [self._bounds(h*w, h, w)])
         return x
 
-# %% ../../nbs/learn/01_augment.ipynb #003166d9
+# %% ../../nbs/learn/01_augment.ipynb #06e9c1f4
 class EachPicture(RandTransform):
     "Run `f` on each picture of a training batch, as `uint8` (3, h, w) on the CPU."
     order = 31
@@ -97,7 +98,7 @@ class EachPicture(RandTransform):
         pixels = (x.as_subclass(Tensor)*255).round().byte().cpu()
         return TensorImage(torch.stack([self.f(o) for o in pixels]).to(x.device, x.dtype)/255)
 
-# %% ../../nbs/learn/01_augment.ipynb #c9a9cfe7
+# %% ../../nbs/learn/01_augment.ipynb #025e9031
 def _import_albumentations():
     os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1') # else the import asks the network for a newer version
     try: import albumentations
@@ -106,7 +107,7 @@ def _import_albumentations():
                             "pip install 'simpsons_fastai[albumentations]'") from None
     return albumentations
 
-# %% ../../nbs/learn/01_augment.ipynb #d2b31377
+# %% ../../nbs/learn/01_augment.ipynb #9640ade3
 class AlbumentationsTfm(EachPicture):
     "Run an albumentations `Compose` on each picture of a training batch, as a `uint8` array (h, w, 3)."
     def __init__(self,
@@ -125,7 +126,7 @@ class AlbumentationsTfm(EachPicture):
         pixels = np.ascontiguousarray(x.permute(1, 2, 0))
         return torch.from_numpy(self.compose(image=pixels)['image']).permute(2, 0, 1)
 
-# %% ../../nbs/learn/01_augment.ipynb #e30a17d6
+# %% ../../nbs/learn/01_augment.ipynb #5d38cc53
 def _albumentations_aug(size:int) -> list:
     A = _import_albumentations()
     hole = dict(num_holes_range=(1, 1), hole_height_range=(.15, .4), hole_width_range=(.15, .4))
@@ -139,7 +140,7 @@ def _albumentations_aug(size:int) -> list:
         A.ImageCompression(quality_range=(40, 90), p=.3),
         A.CoarseDropout(**hole, fill='random_uniform', p=.3)]))]
 
-# %% ../../nbs/learn/01_augment.ipynb #6f9e414d
+# %% ../../nbs/learn/01_augment.ipynb #a8347af2
 def _journey_aug(size:int) -> list:
     return [*_transforms(do_flip=True, max_rotate=20.), SlightBlur(max_sigma=max(.3, size/224))]
 
@@ -153,7 +154,7 @@ def _noise_aug(size:int) -> list: return [GaussNoise()]
 def _erasing_aug(size:int) -> list: return [PictureErasing()]
 def _activity_aug(size:int) -> list: return augmentation('rotation+crop+brightness+colour+noise+erasing', size)
 
-# %% ../../nbs/learn/01_augment.ipynb #35dc9c4a
+# %% ../../nbs/learn/01_augment.ipynb #c0c3dd44
 def _cars_aug(size:int) -> list:
     geometry = _transforms(do_flip=True, max_rotate=10., max_zoom=1.15, max_lighting=.3, max_warp=.1)
     return [*geometry, PictureErasing(p=.3, sh=.2)]
@@ -162,6 +163,7 @@ def _frames_aug(size:int) -> list:
     geometry = _transforms(do_flip=True, max_rotate=10., min_zoom=.85, max_zoom=1.25, max_lighting=.2, p_affine=.8)
     return [*geometry, SlightBlur(max_sigma=.7)]
 
+# %% ../../nbs/learn/01_augment.ipynb #cb3d2cab
 def _strong_aug(size:int) -> list:
     return [*_transforms(do_flip=True), EachPicture(RandAugment(2, 9, fill=127)), PictureErasing(p=.3)]
 
@@ -170,7 +172,7 @@ AUGMENTATIONS = dict(
     brightness=_brightness_aug, colour=_colour_aug, noise=_noise_aug, erasing=_erasing_aug, activity=_activity_aug,
     cars=_cars_aug, frames=_frames_aug, strong=_strong_aug, albumentations=_albumentations_aug)
 
-# %% ../../nbs/learn/01_augment.ipynb #5476817f
+# %% ../../nbs/learn/01_augment.ipynb #658e23be
 def _named(name:str):
     if name in AUGMENTATIONS: return AUGMENTATIONS[name]
     raise SimpsonsError(f'there is no augmentation set {name!r}: use {", ".join(AUGMENTATIONS)}')

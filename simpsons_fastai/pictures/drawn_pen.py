@@ -27,7 +27,6 @@ class Era:
     grain:float # standard deviation of film grain, grey levels
     blur:float # Gaussian blur radius, pixels of the final frame
 
-# %% ../../nbs/pictures/09_drawn_pen.ipynb #e1a69f75
 ERAS = (Era('ink',     1.7, (15, 15, 20),  .05, .75, (225, 205, 165), .22, 7,  0.),
         Era('cel',     1.1, (40, 25, 20),  .02, 1.,  (255, 255, 255), .0,  3,  .2),
         Era('tape',    1.2, (50, 35, 60),  .02, .85, (150, 110, 160), .20, 10, 1.),

@@ -23,7 +23,8 @@ def _written(f, file:Path): # yields text
         yield from (o.strip('\r\n') for o in f)
         return
     rows = csv.DictReader(f)
-    if 'path' not in (rows.fieldnames or ()): raise SimpsonsError(f'{file} has no column path: name the column of the files so')
+    if 'path' not in (rows.fieldnames or ()):
+        raise SimpsonsError(f'{file} has no column path: name the column of the files so')
     yield from (o['path'] for o in rows)
 
 # %% ../../nbs/pictures/12_footage.ipynb #97dd6f01
@@ -62,7 +63,8 @@ def scan_sources(
     "The files of the sources, by their path from the root; the labels' own folder is left out."
     root = common_root(sources)
     own = out.stat()
-    for path in _paths(sources, {(own.st_dev, own.st_ino)}): yield dict(source=path.removeprefix(root), size=_size(path))
+    for path in _paths(sources, {(own.st_dev, own.st_ino)}):
+        yield dict(source=path.removeprefix(root), size=_size(path))
 
 # %% ../../nbs/pictures/12_footage.ipynb #94c282eb
 class Unit(NamedTuple):

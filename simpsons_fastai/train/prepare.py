@@ -53,6 +53,10 @@ def few_pictures(
     return pd.concat(parts).sort_index().reset_index(drop=True)
 
 # %% ../../nbs/train/03_prepare.ipynb #fc10c551
+def _some_known(table:pd.DataFrame, names:Sequence) -> pd.DataFrame:
+    "The pictures of which anything is known."
+    return table[table[names].notna().any(axis=1)].reset_index(drop=True)
+
 def recipe_table(
     recipe:Recipe,
     source, # as for `train`
@@ -63,7 +67,7 @@ def recipe_table(
     "The table that a recipe learns from."
     table = as_table(source, pattern, **asked(recipe))
     names = asked_columns(table, asked(recipe)['columns'])
-    if recipe.missing: table = leave_out(table, names, recipe.missing, seed)
+    if recipe.missing: table = _some_known(leave_out(table, names, recipe.missing, seed), names)
     return few_pictures(table, seed, names) if quick else table
 
 # %% ../../nbs/train/03_prepare.ipynb #6c104579
