@@ -1,6 +1,5 @@
 "A cache belongs to exactly the pictures it was built of."
 import contextlib, os, shutil
-import numpy as np
 import pytest
 from simpsons_fastai.pictures.cache import cache_key, picture_cache
 from simpsons_fastai.pictures.preprocess import Preprocess

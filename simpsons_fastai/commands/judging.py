@@ -75,11 +75,12 @@ def compare(call:Call):
     print(found.table.to_string())
     print(f'deploy {found.best.path}: the best macro F1 on validation')
 
-@command('judge.report:write_html', run="a finished run's folder",
+@command('judge.report:write_html', without='explain', run="a finished run's folder",
          out=dict(short='-o', help="the page to write; report.html in the run's folder unless told"))
 def report(call:Call):
     "Write RUN's report as one HTML page that opens offline."
-    print(f'the report lies in {call()}')
+    from simpsons_fastai.learn.explain import heat_maps
+    print(f'the report lies in {call(explain=heat_maps)}')
 
 # %% ../../nbs/commands/03_judging.ipynb #08f2a352
 def pictures_in(

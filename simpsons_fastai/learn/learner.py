@@ -7,7 +7,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/learner.html.md"""
 # %% auto #0
 __all__ = ['OPTIMISERS', 'EpochLines', 'adamw', 'adam', 'sgd', 'simpsons_learner', 'View', 'tta_preds']
 
-# %% ../../nbs/learn/14_learner.ipynb #396e28a6
+# %% ../../nbs/learn/14_learner.ipynb #de5f16c7
 from fastai.vision.all import *
 from ..core import interactive, say
 from ..pictures.preprocess import views
@@ -18,10 +18,10 @@ from .models import drop_unused, head_args, set_dropout
 from .speed import ChannelsLast, speed_cbs, speed_policy
 from .weights import load_weights, require_imagenet
 
-# %% ../../nbs/learn/14_learner.ipynb #40d39306
+# %% ../../nbs/learn/14_learner.ipynb #bcdb3303
 def _cell(o) -> str: return (f'{o:.4f}' if isinstance(o, float) else str(o)).rjust(11)
 
-# %% ../../nbs/learn/14_learner.ipynb #226c1974
+# %% ../../nbs/learn/14_learner.ipynb #010e64d5
 class EpochLines(Callback):
     "One line an epoch, for a log."
     order = ProgressCallback.order
@@ -35,7 +35,7 @@ class EpochLines(Callback):
 
     def _write(self, row:list): print(' '.join(map(_cell, row)), flush=True)
 
-# %% ../../nbs/learn/14_learner.ipynb #b0178810
+# %% ../../nbs/learn/14_learner.ipynb #cd7ee39c
 _FASTAI_ADAM = dict(betas=(.9, .99), eps=1e-5, fused=True)
 
 def adamw(params, lr:float=1e-3, **kwargs) -> OptimWrapper:
@@ -46,17 +46,20 @@ def adam(params, lr:float=1e-3, **kwargs) -> OptimWrapper:
     "torch's fused Adam (Kingma and Ba, arXiv:1412.6980) as a fastai optimiser; weight decay is added to the gradient."
     return OptimWrapper(params, torch.optim.Adam, **dict(lr=lr, **_FASTAI_ADAM) | kwargs)
 
-# %% ../../nbs/learn/14_learner.ipynb #f7716dc8
+# %% ../../nbs/learn/14_learner.ipynb #b683fadc
 def sgd(params, lr:float=1e-3, **kwargs) -> OptimWrapper:
     "torch's stochastic gradient descent with Nesterov momentum as a fastai optimiser."
     return OptimWrapper(params, torch.optim.SGD, **dict(lr=lr, momentum=.9, nesterov=True) | kwargs)
 
 OPTIMISERS = dict(adamw=adamw, adam=adam, sgd=sgd, ranger=ranger)
 
-# %% ../../nbs/learn/14_learner.ipynb #666297ef
-def _load(learn:Learner, weights:str, licence:str) -> str:
+# %% ../../nbs/learn/14_learner.ipynb #9c000cc1
+def _load(learn:Learner, weights:str, line:str, state:dict|None) -> str:
     "Load what `weights` names into the learner, and say what that was."
-    if weights == 'imagenet': return licence
+    if state:
+        learn.model[0].model.load_state_dict(state, strict=False) # less the classifier
+        learn.freeze()
+    if weights == 'imagenet': return line
     if weights == 'none': return 'weights: none, trained from scratch'
     said = load_weights(learn.model, weights, target_in(learn.dls))
     learn.freeze()
@@ -67,13 +70,13 @@ def _fit_backbone(dls:DataLoaders, arch:str):
     pre = backbone_preprocess(arch, preprocess_of(dls).size)
     if preprocess_of(dls) != pre: use_preprocess(dls, pre)
 
-# %% ../../nbs/learn/14_learner.ipynb #a8bc7b33
+# %% ../../nbs/learn/14_learner.ipynb #1fe2e8fb
 def _usual_head(dls:DataLoaders, weights:str) -> str:
     "The head's name, unless told."
     if len(target_in(dls)) > 1: return 'tags'
     return 'linear' if weights == 'none' else 'fastai'
 
-# %% ../../nbs/learn/14_learner.ipynb #eb81fa09
+# %% ../../nbs/learn/14_learner.ipynb #414d6f93
 def _build(dls:DataLoaders, arch:str, head:str, kwargs:dict, **how) -> Learner:
     "fastai's learner on a backbone and a named head."
     target = target_in(dls)
@@ -83,23 +86,23 @@ def _build(dls:DataLoaders, arch:str, head:str, kwargs:dict, **how) -> Learner:
     drop_unused(learn.model)
     return learn
 
-# %% ../../nbs/learn/14_learner.ipynb #3f5494c0
-def _dress(learn:Learner, dropout:float|None, weights:str, licence:str) -> str:
+# %% ../../nbs/learn/14_learner.ipynb #58aa6a6d
+def _dress(learn:Learner, dropout:float|None, *weights) -> str:
     "Dropout, weights and a log; what was loaded."
     if dropout is not None: set_dropout(learn.model[1], dropout)
-    said = _load(learn, weights, licence)
+    said = _load(learn, *weights)
     if interactive(): return said
     learn.remove_cb(ProgressCallback)
     learn.add_cb(EpochLines())
     return said
 
-# %% ../../nbs/learn/14_learner.ipynb #41ecf39b
+# %% ../../nbs/learn/14_learner.ipynb #d0abed80
 @delegates(vision_learner, but='dls arch normalize pretrained weights opt_func metrics cbs'.split())
 def simpsons_learner(
     dls:DataLoaders, # from `simpsons_dls`
     arch:str='resnext50_32x4d', # a timm model name
-    weights:str|Path='imagenet', # 'imagenet', 'none', a file of weights, or a bundle's folder
-    speed:str='auto', # 'off' is stock fastai
+    weights:str|Path='imagenet', # or 'none', a file of weights, a bundle's folder
+    speed:str='auto', # or 'off'
     head:str=None, # a name in `HEADS`, or 'tags'; see above
     dropout:float=None, # in the head; its own unless told
     loss:str='ce', # a name in `LOSSES`
@@ -108,27 +111,28 @@ def simpsons_learner(
     cbs:list=None,
     verbose:bool=True, # say what was loaded
     **kwargs
-) -> Learner: # frozen up to the head where weights were loaded
+) -> Learner: # frozen up to the head, but from scratch
     "A fastai `Learner` for the pictures in `dls` on the timm backbone `arch`."
     weights,policy = str(weights),speed_policy(dls.device, speed)
-    licence = require_imagenet(arch) if weights == 'imagenet' else ''
+    line,state = require_imagenet(arch) if weights == 'imagenet' else ('', None)
     _fit_backbone(dls, arch)
     if loss != 'ce': kwargs.setdefault('loss_func', loss_of(loss, dls))
     head = head or _usual_head(dls, weights)
-    how = dict(pretrained=weights == 'imagenet', opt_func=opt_func, metrics=metrics_of(target_in(dls)) if metrics is None else metrics)
+    fetch = weights == 'imagenet' and state is None
+    how = dict(pretrained=fetch, opt_func=opt_func, metrics=metrics_of(target_in(dls)) if metrics is None else metrics)
     learn = _build(dls, arch, head, kwargs, cbs=speed_cbs(policy, dls.device) + L(cbs), **how)
-    said = _dress(learn, dropout, weights, licence)
+    said = _dress(learn, dropout, weights, line, state)
     if verbose: say(f'{said}\n{policy}')
     return learn
 
-# %% ../../nbs/learn/14_learner.ipynb #8727d60b
+# %% ../../nbs/learn/14_learner.ipynb #168c8eee
 class View(Callback):
     "Show the network the rows and columns `rows`, `columns` of every picture."
     order = ChannelsLast.order - 1
     def __init__(self, rows, columns): self.rows,self.columns = map(list, (rows, columns))
     def before_batch(self): self.learn.xb = (self.x[:, :, self.rows][..., self.columns], *self.xb[1:])
 
-# %% ../../nbs/learn/14_learner.ipynb #01fa3c12
+# %% ../../nbs/learn/14_learner.ipynb #94f441f0
 def tta_preds(
     learn:Learner,
     dl=None, # a loader of `learn.dls.test_dl` or `table_dl`; the validation pictures unless told

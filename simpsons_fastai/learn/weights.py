@@ -7,7 +7,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/weights.html.md"""
 # %% auto #0
 __all__ = ['require_imagenet', 'read_weights', 'load_weights']
 
-# %% ../../nbs/learn/10_weights.ipynb #a67e0a17
+# %% ../../nbs/learn/10_weights.ipynb #e3487038
 from pathlib import Path
 import timm, torch
 from huggingface_hub import constants as hub, try_to_load_from_cache
@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from ..core import SimpsonsError, read_json
 from .columns import ColumnHeads
+from .offline import offline_file, offline_weights
 from ..target import Target, columns_of_old
 
-# %% ../../nbs/learn/10_weights.ipynb #2e675655
+# %% ../../nbs/learn/10_weights.ipynb #70c8c9eb
 _WAYS_OUT = ("connect to the network once, give weights='none' to train from scratch, "
              'or give a file or bundle of weights')
 
@@ -28,7 +29,7 @@ def _cached(cfg) -> bool:
     names = [cfg.hf_hub_filename] if cfg.hf_hub_filename else ['model.safetensors', 'pytorch_model.bin']
     return any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, o), str) for o in names)
 
-# %% ../../nbs/learn/10_weights.ipynb #13ab0bc9
+# %% ../../nbs/learn/10_weights.ipynb #57dce8d1
 def _reachable(seconds:float) -> bool:
     "Does the hub answer?"
     if hub.HF_HUB_OFFLINE: return False
@@ -36,20 +37,22 @@ def _reachable(seconds:float) -> bool:
     except Exception: return False
     return True
 
-# %% ../../nbs/learn/10_weights.ipynb #db7b519d
+# %% ../../nbs/learn/10_weights.ipynb #0a25a994
 def require_imagenet(
     arch:str, # a timm model name
     seconds:float=4., # how long to wait for the hub
-) -> str: # a line that names the weights and their licence
+) -> tuple: # a line that names the weights and their licence; and tensors by name, where timm need not fetch them
     "Make sure that the ImageNet weights of `arch` can be had, or raise within seconds."
     cfg = timm.get_pretrained_cfg(arch)
     if not cfg or not cfg.has_weights:
         raise SimpsonsError(f"timm has no pretrained weights for {arch}: give weights='none', or a file or bundle of weights")
-    if not _cached(cfg) and not _reachable(seconds):
-        raise SimpsonsError(f'the ImageNet weights of {arch} are neither on this machine nor within reach: {_WAYS_OUT}')
-    return f"ImageNet weights {cfg.hf_hub_id}, licence {cfg.license or 'not stated'}"
+    if _cached(cfg) or _reachable(seconds):
+        return f"ImageNet weights {cfg.hf_hub_id}, licence {cfg.license or 'not stated'}",None
+    if state := offline_weights(arch):
+        return f'ImageNet weights of the package {offline_file(arch).parent.parent.name}, licence Apache-2.0',state
+    raise SimpsonsError(f'the ImageNet weights of {arch} are neither on this machine nor within reach: {_WAYS_OUT}')
 
-# %% ../../nbs/learn/10_weights.ipynb #0102f198
+# %% ../../nbs/learn/10_weights.ipynb #b260a95c
 def _read_pth(path:Path) -> dict:
     try: state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e:
@@ -59,14 +62,14 @@ def _read_pth(path:Path) -> dict:
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
     return state
 
-# %% ../../nbs/learn/10_weights.ipynb #5c26899a
+# %% ../../nbs/learn/10_weights.ipynb #724bc1f3
 def _read_safetensors(path:Path) -> dict:
     try: return load_file(path)
     except (SafetensorError, OSError) as e: raise SimpsonsError(f'{path} is damaged ({e}): restore it or make it again') from None
 
 _READERS = {'.safetensors': _read_safetensors} | dict.fromkeys(('.pth', '.pt', '.bin'), _read_pth)
 
-# %% ../../nbs/learn/10_weights.ipynb #fdbb4be3
+# %% ../../nbs/learn/10_weights.ipynb #89674cc2
 def read_weights(
     path:str|Path, # a .safetensors or .pth file, or a bundle's folder
 ) -> dict[str,Tensor]: # names to tensors, on the CPU
@@ -82,7 +85,7 @@ def read_weights(
                             'give a .safetensors or .pth file')
     return _READERS[path.suffix](path)
 
-# %% ../../nbs/learn/10_weights.ipynb #b956f747
+# %% ../../nbs/learn/10_weights.ipynb #dce45bb9
 def _known_target(path:str|Path) -> Target|None:
     "What a bundle's network answers; nothing where `path` is no bundle."
     config = Path(path).expanduser()/'config.json'
@@ -94,13 +97,13 @@ def _keys(target:Target, single:bool) -> list:
     "What each output stands for; of single columns, whatever these are called, the value."
     return [v if single else (o.name, v) for o in target for v in o.values]
 
-# %% ../../nbs/learn/10_weights.ipynb #a90e91b4
+# %% ../../nbs/learn/10_weights.ipynb #618a6f86
 def _output_layers(head:nn.Module, n_columns:int) -> list:
     "The names of the layers that give the outputs, in their order."
     if isinstance(head, ColumnHeads): return [f'heads.{i}.1' for i in range(n_columns)]
     return [k for k,o in head.named_modules() if isinstance(o, nn.Linear)][-1:]
 
-# %% ../../nbs/learn/10_weights.ipynb #99f6fb52
+# %% ../../nbs/learn/10_weights.ipynb #b6158ffc
 def _by_value(model:nn.Sequential, state:dict, known:Target, target:Target) -> list: # what both know
     "Put the rows of the output layers in the order of `target`; a value that is not known keeps the model's own row."
     single = len(known) == len(target) == 1
@@ -117,7 +120,7 @@ def _by_value(model:nn.Sequential, state:dict, known:Target, target:Target) -> l
         state.update({f'1.{o}.{part}': p for o,p in zip(new, parts)})
     return [o for o in _keys(target, single) if o in row]
 
-# %% ../../nbs/learn/10_weights.ipynb #56485e1e
+# %% ../../nbs/learn/10_weights.ipynb #263556ba
 def _check_body(model:nn.Sequential, fits:dict, path):
     "Refuse weights of another body."
     body = [k for k in model.state_dict() if k.startswith('0.')]
@@ -125,7 +128,7 @@ def _check_body(model:nn.Sequential, fits:dict, path):
     raise SimpsonsError(f'{path} does not fit this architecture: {len(lacking)} of {len(body)} tensors of the body are missing '
                         f'or of another shape, the first is {lacking[0]}; give weights of the same arch')
 
-# %% ../../nbs/learn/10_weights.ipynb #1e4028d8
+# %% ../../nbs/learn/10_weights.ipynb #4e89faca
 def load_weights(
     model:nn.Sequential, # a network from `build_model`, changed in place
     path:str|Path, # as `read_weights` takes it

@@ -7,15 +7,16 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/pictures/preprocess.html
 # %% auto #0
 __all__ = ['TTA', 'Preprocess', 'views']
 
-# %% ../../nbs/pictures/02_preprocess.ipynb #cb058de7
+# %% ../../nbs/pictures/02_preprocess.ipynb #06ed3b09
 from dataclasses import dataclass
 from concurrent.futures import Executor
 import numpy as np
+from fastcore.basics import patch
 from PIL import Image
 from ..core import SimpsonsError
 from .open import open_image
 
-# %% ../../nbs/pictures/02_preprocess.ipynb #fcbb3539
+# %% ../../nbs/pictures/02_preprocess.ipynb #bea0a0b2
 @dataclass(frozen=True)
 class Preprocess:
     "What a network expects of a picture."
@@ -38,29 +39,35 @@ class Preprocess:
         "The whole picture squeezed to `size` × `size`."
         return im.resize((self.size, self.size), self.resample)
 
-    def _rows(self, im:Image.Image, start:int, stop:int) -> np.ndarray:
-        "Some rows of the squeezed picture."
-        box = 0, im.height*start/self.size, im.width, im.height*stop/self.size
-        return np.asarray(im.resize((self.size, stop - start), self.resample, box))
+# %% ../../nbs/pictures/02_preprocess.ipynb #4fdb34f7
+@patch
+def _rows(self:Preprocess, im:Image.Image, start:int, stop:int) -> np.ndarray:
+    "Some rows of the squeezed picture."
+    box = 0, im.height*start/self.size, im.width, im.height*stop/self.size
+    return np.asarray(im.resize((self.size, stop - start), self.resample, box))
 
-    def pixels(self,
-        src, # anything `open_image` takes
-        pool:Executor=None, # squeezes the upper half meanwhile, where `size` is even
-    ) -> np.ndarray: # uint8 (size, size, 3)
-        "A picture, squeezed."
-        im = open_image(src, enough=-(-self.size*3//2))
-        if pool is None or self.size % 2: return np.asarray(self.resize(im))
-        middle = self.size//2
-        upper = pool.submit(self._rows, im, 0, middle)
-        lower = self._rows(im, middle, self.size)
-        return np.concatenate([upper.result(), lower])
+@patch
+def pixels(self:Preprocess,
+    src, # anything `open_image` takes
+    pool:Executor=None, # squeezes the upper half meanwhile, where `size` is even
+) -> np.ndarray: # uint8 (size, size, 3)
+    "A picture, squeezed."
+    im = open_image(src, enough=-(-self.size*3//2))
+    if pool is None or self.size % 2: return np.asarray(self.resize(im))
+    middle = self.size//2
+    upper = pool.submit(self._rows, im, 0, middle)
+    lower = self._rows(im, middle, self.size)
+    return np.concatenate([upper.result(), lower])
 
-    def __call__(self, src) -> np.ndarray: # float32 (3, size, size), normalised
-        "Anything `open_image` takes, as the network's input."
-        x = self.pixels(src).astype(np.float32)/255
-        return ((x - np.float32(self.mean))/np.float32(self.std)).transpose(2, 0, 1)
+@patch
+def __call__(self:Preprocess,
+    src, # anything `open_image` takes
+) -> np.ndarray: # float32 (3, size, size), normalised
+    "A picture as the network's input."
+    x = self.pixels(src).astype(np.float32)/255
+    return ((x - np.float32(self.mean))/np.float32(self.std)).transpose(2, 0, 1)
 
-# %% ../../nbs/pictures/02_preprocess.ipynb #c484814c
+# %% ../../nbs/pictures/02_preprocess.ipynb #9ecd65e5
 _SHIFTS = (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)
 TTA = dict(none=[(False, 0, 0)], flip=[(False, 0, 0), (True, 0, 0)], # (mirrored?, rows down, columns right)
            shifts=[(mirror, *o) for mirror in (False, True) for o in _SHIFTS])

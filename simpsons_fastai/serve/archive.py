@@ -8,7 +8,6 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/serve/archive.html.md"""
 __all__ = ['ENGINES', 'label_here', 'label', 'read_labels']
 
 # %% ../../nbs/serve/18_archive.ipynb #859dc777
-import os
 from itertools import groupby
 from pathlib import Path
 from fastcore.meta import delegates

@@ -64,7 +64,9 @@ def _write_sources(out:Path, sources:list) -> int:
     root = common_root(sources)
     n = 0
     with write_whole(out/'sources.jsonl') as tmp, open(tmp, 'w', encoding='utf-8') as f:
-        for n,o in enumerate(scan_sources(sources, out), 1): f.write(json.dumps(_measured(o, root)) + '\n')
+        for o in scan_sources(sources, out):
+            f.write(json.dumps(_measured(o, root)) + '\n')
+            n += 1
     return n
 
 # %% ../../nbs/serve/14_archive_begin.ipynb #564f6f77

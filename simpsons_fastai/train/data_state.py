@@ -66,6 +66,7 @@ def data_difference(
     new:pd.DataFrame, # the same, later
 ) -> str:
     "What changed between two tables of data, with an example; empty where nothing did."
-    found = list(filter(None, _differences(old.merge(new, 'outer', on='path', suffixes=('_old', '_new'), indicator=True))))
+    both = old.merge(new, 'outer', on='path', suffixes=('_old', '_new'), indicator=True)
+    found = list(filter(None, _differences(both)))
     if not found and fingerprint(old) != fingerprint(new): found = ['the pictures stand in another order']
     return '; '.join(found)

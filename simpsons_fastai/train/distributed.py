@@ -40,7 +40,8 @@ def _check_device(device:str|None):
     wanted,gpus = torch.device(device or default_device()),torch.cuda.device_count()
     if wanted.type != 'cuda': return
     if device and wanted.index is not None:
-        raise SimpsonsError(f'--device {device} is one GPU for {n_processes()} processes: leave it out, and each takes its own')
+        raise SimpsonsError(f'--device {device} is one GPU for {n_processes()} processes: '
+                            'leave it out, and each takes its own')
     if local_rank() >= gpus:
         raise SimpsonsError(f'{socket.gethostname()} has {gpus} GPU{"s"*(gpus > 1)} for more processes: '
                             f'start with --nproc_per_node {gpus}, or give --device cpu')
@@ -125,7 +126,8 @@ class KeepTogether(KeepCheckpoints):
 class RefuseHalves(HalveBatches):
     "One process cannot halve its batches alone."
     def halve(self, n:int):
-        raise SimpsonsError(f'a batch of {n} pictures does not fit into the memory of {next(self.model.parameters()).device}: '
+        where = next(self.model.parameters()).device
+        raise SimpsonsError(f'a batch of {n} pictures does not fit into the memory of {where}: '
                             'give a smaller --bs, or smaller pictures')
 
 class StopTogether(StopOnSignal):

@@ -69,7 +69,8 @@ def halve(self:HalveBatches,
     self.learn.pred,self.learn.loss_grad = None,None
     self.opt.zero_grad()
     if torch.cuda.is_initialized(): torch.cuda.empty_cache()
-    say(f'a batch of {n} pictures does not fit into the memory of {where}: from here on in halves, their gradients summed')
+    say(f'a batch of {n} pictures does not fit into the memory of {where}: '
+        'from here on in halves, their gradients summed')
 
 # %% ../../nbs/train/38_guard.ipynb #0386fdb0
 def batch_names(

@@ -62,7 +62,8 @@ def learner_state(learn:Learner) -> dict:
     "What a learner remembers beside its optimiser; validation may change all of it."
     counters = {k: vars(learn)[k] for k in _COUNTERS if k in vars(learn)}
     remembered = {k: _remembered(o) for k,o in _rememberers(learn).items()}
-    return dict(now=random_states(learn.dls), counters=counters, model=get_model(learn.model).state_dict(), remembered=remembered)
+    return dict(now=random_states(learn.dls), counters=counters, model=get_model(learn.model).state_dict(),
+                remembered=remembered)
 
 def _gradients(model:nn.Module) -> dict:
     "Gradients by the parameter's number; None for zeros."
@@ -71,7 +72,8 @@ def _gradients(model:nn.Module) -> dict:
 def optimiser_state(learn:Learner) -> dict:
     "The optimiser, the gradients and the scaler of mixed precision."
     scaler = vars(learn).get('scaler')
-    return dict(optimiser=learn.opt.state_dict(), gradients=_gradients(learn.model), scaler=scaler.state_dict() if scaler else None)
+    return dict(optimiser=learn.opt.state_dict(), gradients=_gradients(learn.model),
+                scaler=scaler.state_dict() if scaler else None)
 
 # %% ../../nbs/train/34_learner_state.ipynb #ad6dca22
 def _set_gradients(model:nn.Module, kept:dict):

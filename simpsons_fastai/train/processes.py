@@ -76,12 +76,14 @@ def in_turn(
 def _connect():
     "Make the group that torchrun's variables speak of."
     if find_spec('accelerate') is None:
-        raise SimpsonsError('training in several processes needs accelerate, which is not installed: pip install accelerate')
+        raise SimpsonsError('training in several processes needs accelerate, which is not installed: '
+                            'pip install accelerate')
     cuda = torch.cuda.is_available()
     if cuda: torch.cuda.set_device(local_rank() % torch.cuda.device_count())
     try: dist.init_process_group('cpu:gloo,cuda:nccl' if cuda else 'gloo', timeout=timedelta(hours=2))
     except ValueError as e:
-        raise SimpsonsError(f'WORLD_SIZE is {num_distrib()}, but {str(e).strip()}: start with torchrun, or remove that variable') from None
+        raise SimpsonsError(f'WORLD_SIZE is {num_distrib()}, but {str(e).strip()}: '
+                            'start with torchrun, or remove that variable') from None
 
 def _wait_to_be_ended(seconds:float=30.):
     "Give torchrun time to end this process, which has nothing to tell."
@@ -117,7 +119,8 @@ def joined():
         except RuntimeError as e:
             if not _is_lost(e): raise
             _wait_to_be_ended()
-            raise SimpsonsError('another process of this training has ended, so this one cannot go on: see what it said') from None
+            raise SimpsonsError('another process of this training has ended, so this one cannot go on: '
+                                'see what it said') from None
         if dist.is_initialized(): dist.destroy_process_group()
 
 # %% ../../nbs/train/41_processes.ipynb #95e1c403

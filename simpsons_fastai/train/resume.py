@@ -65,7 +65,8 @@ class GoOn(SessionCallback):
         for o in self.learn.cbs: fits.made.setdefault(o, made_with(o))
         fits.asked[str(fits.n)] = asked = asked_of(self.learn, fits.made)
         self.was_asked = fits.kept['state']['asked'].get(str(fits.n), asked) if fits.kept else asked
-        if not self.session.force: refuse_other(self.was_asked, asked, f'{self.session.folder} was trained with other options')
+        if self.session.force: return
+        refuse_other(self.was_asked, asked, f'{self.session.folder} was trained with other options')
 
 # %% ../../nbs/train/40_resume.ipynb #c002ed24
 @patch
@@ -119,7 +120,8 @@ def rest_of_epoch(self:GoOn):
     if not learn.training: return learn.all_batches()
     learn.n_iter = len(self.dl)
     done = self.session.position[2]
-    for i,b in enumerate(batches_from(self.dls, self.dl, done, state['start'], state['now']), done): learn.one_batch(i, b)
+    batches = batches_from(self.dls, self.dl, done, state['start'], state['now'])
+    for i,b in enumerate(batches, done): learn.one_batch(i, b)
 
 # %% ../../nbs/train/40_resume.ipynb #eb8666e5
 def resumable(

@@ -142,7 +142,8 @@ class BeginFit(SessionCallback):
         s = self.session
         try: s.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise SimpsonsError(f'{s.folder} cannot be written to ({disk_reason(e)}): give a folder where you may write') from None
+            raise SimpsonsError(f'{s.folder} cannot be written to ({disk_reason(e)}): '
+                                'give a folder where you may write') from None
         lock_run(s.folder)
         s.ends.callback(unlock_run, s.folder)
 
