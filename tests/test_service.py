@@ -202,6 +202,66 @@ def test_one_connection_too_many_is_told_to_come_again(bundle, pictures):
         for c in (*held, waiting, *more): c.close()
 
 
+def silent(url):
+    "A connection whose client reads next to nothing."
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    s.connect((urlsplit(url).hostname, urlsplit(url).port))
+    s.setblocking(False)
+    return s
+
+def send_until_stuck(connections, data, seconds=25):
+    "Send at leisure as long as it goes."
+    last = dict.fromkeys(connections, time.monotonic())
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(time.monotonic() - o < 1 for o in last.values()):
+        for s in connections:
+            try: s.send(data); last[s] = time.monotonic()
+            except OSError: pass # stuck, or closed
+        time.sleep(.03)
+
+HEALTH = b'GET /health HTTP/1.1\r\nHost: a\r\n\r\n'
+
+
+def test_clients_without_the_key_take_no_place(bundle, pictures):
+    "They ask for signs of life, or with a wrong key, and stay; a client with the key is answered."
+    with served(bundle, KEY, limits=dict(connections=5), runtime='onnxruntime') as o:
+        address = urlsplit(o.url)
+        idle = [socket.create_connection((address.hostname, address.port), timeout=20) for _ in range(10)]
+        for i, s in enumerate(idle):
+            s.sendall(HEALTH if i % 2 else HEALTH.replace(b'health', b'model'))
+            assert s.recv(4096).startswith(b'HTTP/1.1 200' if i % 2 else b'HTTP/1.1 401')
+        time.sleep(1.1)
+        for _ in range(3): assert call(o.url, '/model', X_API_Key=KEY)[0] == 200
+        for s in idle: s.close()
+
+
+def test_clients_that_never_read_hold_up_nobody(bundle, pictures):
+    with served(bundle, KEY, limits=dict(connections=1, write_seconds=2), runtime='onnxruntime') as o:
+        sockets = lambda: sum(os.readlink(p).startswith('socket:') for p in Path(f'/proc/{o.pid}/fd').iterdir())
+        before = sockets()
+        held = [silent(o.url) for _ in range(2)]
+        send_until_stuck(held, HEALTH*80)
+        for _ in range(3): assert call(o.url, '/model', X_API_Key=KEY)[0] == 200
+        for _ in range(100): # each is cut, at the latest `write_seconds` after it was stuck
+            if sockets() == before: break
+            time.sleep(.1)
+        else: pytest.fail('clients that never read are still connected')
+        for s in held: s.close()
+
+
+def test_an_idle_client_gives_its_place(bundle, pictures):
+    with served(bundle, KEY, limits=dict(connections=2, head_seconds=1), runtime='onnxruntime') as o:
+        address = urlsplit(o.url)
+        held = [HTTPConnection(address.hostname, address.port, timeout=60) for _ in range(2)]
+        def got(c): c.request('GET', '/model', headers={'X-API-Key': KEY}); r = c.getresponse(); r.read(); return r.status
+        assert [got(c) for c in held] == [200, 200] and call(o.url, '/model', X_API_Key=KEY)[0] == 503
+        time.sleep(1.1)
+        assert call(o.url, '/model', X_API_Key=KEY)[0] == 200 and got(held[0]) == 200 # whichever gave its place takes the free one
+        for c in held: c.close()
+
+
 def test_a_head_is_not_endless(server):
     address = urlsplit(server.url)
     for n, answered in ((60_000, True), (70_000, False), (100_000, False)):

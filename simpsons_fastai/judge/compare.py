@@ -114,7 +114,8 @@ def cells(
     own = column.name in answers and f'{column.name} predicted' in answers
     names = [column.name, f'{column.name} predicted', f'{column.name} confidence'] if own else ['label', 'predicted', 'confidence']
     res = answers[names].set_axis(['truth', 'predicted', 'confidence'], axis=1)
-    return res.assign(predicted=res.predicted.fillna(''))
+    nobody = res.truth.notna() & res.predicted.isna() # what CSV holds for an answer without names
+    return res.assign(predicted=res.predicted.mask(nobody, ''))
 
 # %% ../../nbs/judge/05_compare.ipynb #89afdf29
 def _test_f1(run:Run) -> np.ndarray|None: # (resamples,)

@@ -101,8 +101,8 @@ def _dress(learn:Learner, dropout:float|None, *weights) -> str:
 def simpsons_learner(
     dls:DataLoaders, # from `simpsons_dls`
     arch:str='resnext50_32x4d', # a timm model name
-    weights:str|Path='imagenet', # 'imagenet', 'none', a file of weights, or a bundle's folder
-    speed:str='auto', # 'off' is stock fastai
+    weights:str|Path='imagenet', # or 'none', a file of weights, a bundle's folder
+    speed:str='auto', # or 'off'
     head:str=None, # a name in `HEADS`, or 'tags'; see above
     dropout:float=None, # in the head; its own unless told
     loss:str='ce', # a name in `LOSSES`
@@ -111,7 +111,7 @@ def simpsons_learner(
     cbs:list=None,
     verbose:bool=True, # say what was loaded
     **kwargs
-) -> Learner: # frozen up to the head where weights were loaded
+) -> Learner: # frozen up to the head, but from scratch
     "A fastai `Learner` for the pictures in `dls` on the timm backbone `arch`."
     weights,policy = str(weights),speed_policy(dls.device, speed)
     line,state = require_imagenet(arch) if weights == 'imagenet' else ('', None)

@@ -138,7 +138,7 @@ def simpsons_dls(
     arch:str='resnext50_32x4d', # the timm backbone
     num_workers:int=None, # threads that decode
     cache:str='auto', # 'off' decodes anew every epoch
-    check:bool=True, # leave out broken ones
+    check:bool=True, # leave out the broken
     device=None, # as fastai's
     test:float=0., # share for the test, likewise
     sampler:str='shuffle', # or 'balanced'

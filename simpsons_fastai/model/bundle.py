@@ -54,14 +54,6 @@ class Bundle:
     def vocab(self) -> tuple: # a name an output
         return tuple(self.target.vocab)
 
-    # for the way over to columns; what uses these is to use `target`
-    @property
-    def tags(self) -> dict|None: return None if self.target.is_single else {o.name: list(o.values) for o in self.target}
-    @property
-    def temperature(self) -> float: return self.target.columns[0].temperature
-    @property
-    def rejection_threshold(self) -> float|None: return self.target.columns[0].threshold
-
     def has(self, name:str) -> bool: return name in self.sums
 
     def read(self, name:str) -> bytes:

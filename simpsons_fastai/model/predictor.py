@@ -52,8 +52,6 @@ class Predictor:
     def vocab(self) -> tuple: return self.bundle.vocab # a name an output
     @property
     def precision(self) -> str: return self.network.precision # the numbers that the network is run in
-    @property
-    def tags(self) -> dict|None: return self.bundle.tags # for the way over to columns
 
 # %% ../../nbs/model/04_predictor.ipynb #79477222
 @patch

@@ -6,11 +6,11 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/pictures/columns.html.md
 
 # %% auto #0
 __all__ = ['CHARACTER_TAGS', 'TOWNSFOLK_TAGS', 'cell_text', 'one_word', 'any_words', 'own_columns', 'with_traits',
-           'asked_columns', 'with_words', 'from_file', 'for_file', 'leave_out', 'tag_table', 'split_tags']
+           'asked_columns', 'with_words', 'from_file', 'for_file', 'leave_out']
 
 # %% ../../nbs/pictures/04_columns.ipynb #d8b32624
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import numpy as np, pandas as pd
 from ..core import SimpsonsError, share
 from ..target import Target
@@ -159,19 +159,3 @@ def leave_out(
     n = math.prod(shape)
     gone = np.random.default_rng(seed).permutation(n) < round(share(missing, 'missing', zero=True)*n)
     return table.assign(**table[columns].mask(gone.reshape(shape)))
-
-# %% ../../nbs/pictures/04_columns.ipynb #99904e31
-def tag_table(source, columns=None, missing=0., seed=42, pattern=None, tags=None):
-    from simpsons_fastai.pictures.table import as_table
-    from simpsons_fastai.target import OneOf
-    known = Target(tuple(OneOf(k, tuple(v)) for k,v in tags.items())) if tags else None
-    table = as_table(source, pattern, columns or 'all', known)
-    return leave_out(table, [o for o in table if o not in ('path', 'split', 'group')], missing, seed)
-
-def split_tags(table, valid=.2, seed=42, test=0.):
-    from simpsons_fastai.pictures.split import split_table
-    return split_table(table, valid, seed, test, [o for o in table if o not in ('path', 'split', 'group')])
-
-def _values(table, columns):
-    from simpsons_fastai.target import target_of
-    return {o.name: list(o.values) for o in target_of(table, columns)}

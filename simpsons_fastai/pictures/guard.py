@@ -129,9 +129,10 @@ def _segments(data): # yields (marker, start and end of its content)
     while at + 4 <= len(data):
         if data[at] != 0xff: return
         marker = data[at + 1]
-        if marker == 0xff: at += 1; continue
         if marker in (0xda, 0xd9): return
-        if marker == 1 or 0xd0 <= marker <= 0xd8: at += 2; continue
+        if alone := marker == 0xff or 2*(marker == 1 or 0xd0 <= marker <= 0xd8): # a fill byte, or a marker without content
+            at += alone
+            continue
         length = int.from_bytes(bytes(data[at + 2:at + 4]), 'big')
         yield marker, at + 4, at + 2 + length
         at += 2 + max(length, 2)

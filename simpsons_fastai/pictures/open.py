@@ -12,11 +12,14 @@ __all__ = ['IMAGE_SUFFIXES', 'MAX_PIXELS', 'is_image_name', 'to_rgb', 'PictureEr
 import base64, io, os, re, warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from ..core import SimpsonsError, track
+from .guard import FORMATS, Bounds, FileBytes, structure_reason
 
 # %% ../../nbs/pictures/01_open.ipynb #7f8c5f8d
 IMAGE_SUFFIXES = set('.jpg .jpeg .jpe .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .pbm'.split())
@@ -88,9 +91,17 @@ def _why(e:Exception) -> str:
     return 'truncated' if 'truncated' in str(e).lower() or isinstance(e, EOFError) else f'damaged ({e})'
 
 # %% ../../nbs/pictures/01_open.ipynb #ec7a4389
-def _decode(src, name:str, max_pixels:int, enough:int|None) -> Image.Image:
-    "Decode a path or a file object, its size checked first."
-    with warnings.catch_warnings(action='ignore'), Image.open(src) as im:
+@cache
+def _formats() -> tuple:
+    "Those of the formats that this Pillow can decode."
+    Image.init()
+    return tuple(o for o in FORMATS if o in Image.OPEN)
+
+def _decode(file, name:str, max_pixels:int, enough:int|None) -> Image.Image:
+    "Decode an open file, its structure and its size checked first."
+    if odd := structure_reason(FileBytes(file), max_pixels): raise PictureError(name, odd)
+    file.seek(0)
+    with warnings.catch_warnings(action='ignore'), Image.open(file, formats=_formats()) as im:
         w,h = im.size
         if not w*h: raise PictureError(name, f'zero size ({w}×{h})')
         if w*h > max_pixels: raise PictureError(name, f'too many pixels ({w}×{h}, over {max_pixels:,})')
@@ -98,12 +109,11 @@ def _decode(src, name:str, max_pixels:int, enough:int|None) -> Image.Image:
         im.load()
         return to_rgb(im)
 
-def _named(src) -> tuple: # (what Pillow opens, a name for it)
-    "A path, bytes or a file object, and what to call it."
-    if isinstance(src, (str, Path)):
-        if not os.path.getsize(src): raise PictureError(str(src), 'empty file (0 bytes)')
-        return src, str(src)
-    return io.BytesIO(src) if isinstance(src, (bytes, bytearray)) else src, 'the given picture'
+def _file(src) -> AbstractContextManager:
+    "A path, bytes, or a file object as an open file that can be gone to and fro in."
+    if isinstance(src, (str, Path)): return open(src, 'rb')
+    if isinstance(src, (bytes, bytearray)): return io.BytesIO(src)
+    return nullcontext(src) if getattr(src, 'seekable', bool)() else io.BytesIO(src.read())
 
 # %% ../../nbs/pictures/01_open.ipynb #b83d68de
 def open_image(
@@ -115,7 +125,10 @@ def open_image(
     if isinstance(src, np.ndarray): src = Image.fromarray(src)
     if isinstance(src, Image.Image): return to_rgb(src)
     name = str(src) if isinstance(src, (str, Path)) else 'the given picture'
-    try: return _decode(*_named(src), max_pixels, enough)
+    try:
+        with _file(src) as file:
+            if not file.seek(0, io.SEEK_END): raise PictureError(name, 'empty file (0 bytes)')
+            return _decode(file, name, max_pixels, enough)
     except PictureError: raise
     except Exception as e: raise PictureError(name, _why(e)) from None
 
@@ -188,6 +201,7 @@ def check_upload(
 ) -> int: # how many pixels it takes to decode
     "Raise `PictureError` for what should not be decoded."
     if not data: raise _refused('empty file (0 bytes)')
+    if odd := structure_reason(data, limits.pixels, Bounds(metadata=4_000_000)): raise _refused(odd)
     w,h,is_jpeg,decoders = _header(data)
     times = 8 if is_jpeg else 1
     if decoders & set(Image.DECODERS): raise _refused('in an encoding that takes too long to decode, save as PNG or JPEG')

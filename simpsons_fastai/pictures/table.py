@@ -11,7 +11,7 @@ __all__ = ['SPLITS', 'split_names', 'one_row_a_file', 'scan', 'read_table', 'jou
 import re
 from collections.abc import Sequence
 from pathlib import Path
-import numpy as np, pandas as pd
+import pandas as pd
 from ..core import SimpsonsError, existing_folder, real_paths, say, utf8_paths
 from ..target import Target
 from .open import check_images

@@ -48,7 +48,9 @@ def _kind(entry:os.DirEntry, top:Path) -> str|None:
 def _below(folder:str, top:Path, seen:set, tell:Callable) -> Iterator[Found]:
     "A folder that was not seen, and what is in it."
     try: st, entries = os.stat(folder), sorted(os.scandir(folder), key=lambda o: o.name)
-    except OSError: yield Found(folder, 'closed'); return
+    except OSError:
+        yield Found(folder, 'closed')
+        return
     if (here := (st.st_dev, st.st_ino)) in seen: return
     seen.add(here)
     yield Found(folder, 'folder')

@@ -21,7 +21,7 @@ from ..judge.evaluate import Evaluation, evaluate_answers
 from ..judge.parity import parity_of
 from ..judge.plots import plot_confusion, plot_top_losses
 from ..learn.recipes import Recipe
-from .record import plot_history
+from ..judge.curves import plot_history
 from .ship import ship_run
 from ..target import scorable
 
