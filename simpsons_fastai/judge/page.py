@@ -9,7 +9,7 @@ __all__ = ['as_text', 'scrolling', 'note', 'html_table', 'html_page']
 
 # %% ../../nbs/judge/06_page.ipynb #a0420fef
 import math
-from fastcore.xml import FT, Body, Caption, Head, Html, Link, Main, Meta, Safe, Script, Style, Title, to_xml
+from fastcore.xml import FT, Body, Caption, Head, Html, Link, Main, Meta, Safe, Style, Title, to_xml
 from fastcore.xml import Div, P, Table, Tbody, Td, Th, Thead, Tr
 
 # %% ../../nbs/judge/06_page.ipynb #ee819097

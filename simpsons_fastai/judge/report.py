@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.xml import FT, Div, Figcaption, Figure, H1, H2, H3, Img, P, Section, Strong
-from ..core import SimpsonsError, file_name, write_whole
+from ..core import SimpsonsError, write_whole
 from ..pictures.open import jpeg_uri, scaled
-from ..model.bundle import Bundle, load_bundle
+from ..model.bundle import load_bundle
 from ..model.run import Run
 from ..target import Column, Target
 from .compare import cells
@@ -61,8 +61,7 @@ def _explained(path:str, column:Column, row, target:Target, draw:Callable, thumb
     values = _to_explain(column, row.truth, row.predicted)
     maps = [Img(src=jpeg_uri(draw(im, start + i)), alt=f'What speaks for {o} in a picture of {row.truth}', title=f'for {o}') for o,i in values.items()]
     plain = Img(src=jpeg_uri(scaled(im, 160)), alt=f'{row.truth}, answered {row.predicted}')
-    name = '' if target.is_single else f'{column.name}: '
-    said = f'{name}{row.predicted} {row.confidence:.2f}'
+    said = f'{target.flat_name(column, row.predicted)} {row.confidence:.2f}'
     if row.predicted != row.truth: said += f', is {row.truth}; the second map is for {row.truth}'
     return Figure(plain, *maps, Figcaption(said), cls='cam')
 
