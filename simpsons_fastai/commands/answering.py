@@ -17,7 +17,7 @@ from .options import Call, app, command, options_of
 from .judging import labelled_part, pictures_in
 
 # %% ../../nbs/commands/04_answering.ipynb #f7014de3
-@command('train.ship:bundle_run', run="a run's folder", dest=dict(option='out'), max_loss='of macro F1 on validation, that the 8-bit network may lose',
+@command('train.ship:bundle_run', run="a run's folder", dest=dict(option='out'),
          int8='add an 8-bit network, calibrated on training pictures, if it loses at most --max-loss')
 def bundle(call:Call):
     "Write the bundle of RUN, its best epoch's network."
@@ -39,18 +39,21 @@ def ensemble(call:Call,
 ):
     "Average several models' probabilities in one bundle."
     if data and call['which'] == 'all':
-        raise SimpsonsError('--data is for choosing, and all members are taken: add --which greedy or top3, or leave --data out')
+        raise SimpsonsError('--data is for choosing, and all members are taken: '
+                            'add --which greedy or top3, or leave --data out')
     made = call(table=_to_choose_by(data, split, call['members'][0]) if data else None)
     for o in made.members or [dict(arch=made.arch, share=1)]: print(f"{o['share']:.2f} {o['arch']}")
     print(f'the bundle lies in {made.path}')
 
 # %% ../../nbs/commands/04_answering.ipynb #1a9515f9
-@command('train.heads:add_head', dest=dict(option='out', short='-o'), table=dict(type=Path, help='a .csv file with the columns path and COLUMN'))
+@command('train.heads:add_head', dest=dict(option='out', short='-o'),
+         table=dict(type=Path, help='a .csv file with the columns path and COLUMN'))
 def add_head(call:Call):
     "Train a head for one more COLUMN on a tag model's features; the other heads answer as before."
     made = call()
     for split,o in made.metrics['added'][call['column']].items():
-        print(f"{split}: macro F1 of {call['column']} {o['macro_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
+        f1 = f"macro F1 of {call['column']} {o['macro_f1']:.4f}"
+        print(f"{split}: {f1}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
     print(f'the bundle lies in {made.path}')
 
 @command('learn.summary:summary')
@@ -78,9 +81,11 @@ def _say_rows(files:list, rows:Iterator):
     if bad: raise typer.Exit(1)
 
 # %% ../../nbs/commands/04_answering.ipynb #ce8e1da6
-_IMAGES = "a bundle's or a run's folder, or demo: the one that comes with the package; then pictures, or folders of pictures. With --url no bundle"
+_IMAGES = ("a bundle's or a run's folder, or demo: the one that comes with the package; "
+           'then pictures, or folders of pictures. With --url no bundle')
 
-@command(also=options_of('model.predictor:Predictor.__init__', 'runtime precision tta'), what=dict(metavar='[BUNDLE] IMAGE', help=_IMAGES))
+@command(also=options_of('model.predictor:Predictor.__init__', 'runtime precision tta'),
+         what=dict(metavar='[BUNDLE] IMAGE', help=_IMAGES))
 def predict(call:Call,
     what:list, # the bundle and the pictures
     url:str=None, # a service that answers, as http://127.0.0.1:8081; its key is in SIMPSONS_API_KEY
@@ -89,18 +94,23 @@ def predict(call:Call,
     "Name what is in each IMAGE: a JSON line a picture."
     if url:
         if call.typed & set(call.given):
-            raise SimpsonsError('--runtime, --precision and --tta are settled where the service was started: leave them out with --url')
+            raise SimpsonsError('--runtime, --precision and --tta are settled where the service was started: '
+                                'leave them out with --url')
         return _say_rows(files := pictures_in(what), _remote(url, files))
     from simpsons_fastai.model.bundle import load_bundle
     if len(what) < 2:
-        raise SimpsonsError(f'{what[0]} is named alone: name a bundle and then pictures, or pictures and a service with --url')
+        raise SimpsonsError(f'{what[0]} is named alone: '
+                            'name a bundle and then pictures, or pictures and a service with --url')
     facts = load_bundle(what[0])
     _say_rows(files := pictures_in(what[1:]), _local(facts, files, bs, call.given))
 
 # %% ../../nbs/commands/04_answering.ipynb #9d7bdfb7
-@command('serve.archive:label', also=options_of('model.predictor:Predictor.__init__', 'runtime precision device n_workers tta'),
+_PREDICTOR = options_of('model.predictor:Predictor.__init__', 'runtime precision device n_workers tta')
+
+@command('serve.archive:label', also=_PREDICTOR,
          out=dict(short='-o', is_argument=False), k='labels a row',
-         source=dict(type=list[Path], help='a folder with all that is below it, a list (.txt, or .csv with the column path), pictures or videos'),
+         source=dict(type=list[Path], help='a folder with all that is below it, '
+                     'a list (.txt, or .csv with the column path), pictures or videos'),
          shard='rows a file, about; what is lost at most when the process is killed',
          n_workers='threads that decode; with ray the cores that a worker takes, 1 unless told')
 def label(call:Call):
@@ -118,12 +128,13 @@ def timeline(call:Call):
 # %% ../../nbs/commands/04_answering.ipynb #91e905c6
 _NEWEST = "a bundle's or a run's folder, or demo; the newest run's unless told, or the one that comes with the package"
 
-@command('gradio_app:run_app', without='block', name='app', model=dict(type=list[str], help=_NEWEST + '; several get a tab each'))
+@command('gradio_app:run_app', without='block', name='app',
+         model=dict(type=list[str], help=_NEWEST + '; several get a tab each'))
 def demo(call:Call):
     "Open the demo in a browser, on 127.0.0.1."
     call()
 
-@command('serve.server:serve', also=options_of('model.predictor:Predictor.__init__', 'runtime precision device n_workers tta'), without='limits',
+@command('serve.server:serve', without='limits', also=_PREDICTOR,
          bundle=dict(default=None, is_argument=True, help=_NEWEST), insecure='let other machines in without a key',
          host='the address to listen at; other machines are let in with a key only')
 def serve(call:Call):

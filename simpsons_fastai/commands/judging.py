@@ -32,10 +32,12 @@ def labelled_part(
 # %% ../../nbs/commands/03_judging.ipynb #7a2784a4
 def _say_classes(classes:dict):
     for label,o in classes.items():
-        print(f"  {label:30} F1 {o['f1']:.3f}  precision {o['precision']:.3f}  recall {o['recall']:.3f}  n {o['support']}")
+        scores = f"F1 {o['f1']:.3f}  precision {o['precision']:.3f}  recall {o['recall']:.3f}"
+        print(f"  {label:30} {scores}  n {o['support']}")
 
 def _say_scores(split:str, o:dict):
-    print(f"{split}: macro F1 {o['macro_f1']:.4f}, weighted F1 {o['weighted_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
+    means = f"macro F1 {o['macro_f1']:.4f}, weighted F1 {o['weighted_f1']:.4f}, accuracy {o['accuracy']:.4f}"
+    print(f"{split}: {means} on {o['n']} pictures")
     if len(o['per_column']) == 1: return _say_classes(o['per_class'])
     for column,own in o['per_column'].items():
         print(f"{column}: macro F1 {own['macro_f1']:.4f}, accuracy {own['accuracy']:.4f} on {own['n']} pictures")
@@ -103,10 +105,12 @@ def _say_calibration(found:dict, column:str=''):
     print(f"{column}temperature {found['temperature']:.3f}; {said}")
     for s in ('valid', 'test'):
         if o := found.get(s):
-            print(f"{s}: expected calibration error {o['ece_before']:.4f} before, {o['ece_after']:.4f} after; {o['refused']:.1%} of {o['n']} refused")
+            error = f"expected calibration error {o['ece_before']:.4f} before, {o['ece_after']:.4f} after"
+            print(f"{s}: {error}; {o['refused']:.1%} of {o['n']} refused")
     if o := found.get('strangers', {}):
         area = f", AUROC {o['auroc']:.3f}" if 'auroc' in o else ''
-        print(f"strangers: {o.get('accepted', o['fitted_accepted']):.1%} of {o.get('n', o['fitted_n'])} taken for somebody{area}")
+        accepted,n = o.get('accepted', o['fitted_accepted']),o.get('n', o['fitted_n'])
+        print(f'strangers: {accepted:.1%} of {n} taken for somebody{area}')
 
 # %% ../../nbs/commands/03_judging.ipynb #23de752f
 @command('judge.calibrate:calibrate_bundle', without='bundle table',
@@ -128,7 +132,8 @@ def calibrate(call:Call,
     for column,found in calibrated.items(): _say_calibration(found, f'{column}: ' if len(calibrated) > 1 else '')
 
 # %% ../../nbs/commands/03_judging.ipynb #23088405
-@command('judge.submit:submit', without='bs', out=dict(short='-o'), test_dir='the folder of test pictures, or the unpacked Journey archive',
+@command('judge.submit:submit', without='bs', out=dict(short='-o'),
+         test_dir='the folder of test pictures, or the unpacked Journey archive',
          sample='a sample submission to check against; sample_submission.csv beside the pictures unless told')
 def submit(call:Call):
     "Write a Kaggle submission: Id,Expected, a row a file."

@@ -54,6 +54,9 @@ def _comment(end:ast.expr, lines:list) -> str:
     return found[1] if found else ''
 
 # %% ../../nbs/commands/01_options.ipynb #f5991d40
+def _option(arg:ast.arg, default:ast.expr|None, lines:list) -> Option:
+    return Option(arg.arg, arg.arg, _type(arg.annotation), _default(default), _comment(default or arg, lines))
+
 def read_options(
     source:str, # of one function
 ) -> dict: # name to `Option`; `self`, `*args` and `**kwargs` are none
@@ -61,7 +64,7 @@ def read_options(
     function,lines = ast.parse(source).body[0],source.splitlines()
     args = function.args.args
     defaults = [None]*(len(args) - len(function.args.defaults)) + function.args.defaults
-    found = [Option(a.arg, a.arg, _type(a.annotation), _default(d), _comment(d or a, lines)) for a,d in zip(args, defaults)]
+    found = [_option(a, d, lines) for a,d in zip(args, defaults)]
     return {o.name: o for o in found if o.name != 'self'}
 
 # %% ../../nbs/commands/01_options.ipynb #1f3c663f
@@ -73,7 +76,8 @@ def source_of(
     file = Path(simpsons_fastai.__file__).parent/f"{module.replace('.', '/')}.py"
     text = file.read_text(encoding='utf-8')
     node = ast.parse(text)
-    for part in name.split('.'): node = next((o for o in getattr(node, 'body', ()) if getattr(o, 'name', None) == part), None)
+    for part in name.split('.'):
+        node = next((o for o in getattr(node, 'body', ()) if getattr(o, 'name', None) == part), None)
     if node is None: raise LookupError(f'{file} has no {name}: a command takes its options from there')
     lines = text.splitlines()[node.lineno - 1:node.end_lineno]
     return inspect.cleandoc('\n'.join(lines))
@@ -121,8 +125,8 @@ def typer_parameter(o:Option, limits:dict=_LIMITS) -> inspect.Parameter:
     is_argument = o.default is REQUIRED if o.is_argument is None else o.is_argument
     known = dict(help=o.help, metavar=o.metavar) | limits.get(o.option, {})
     info = typer.Argument(**known) if is_argument else typer.Option(*_names(o), **known)
-    kind = Optional[o.type] if o.default is None else o.type
-    return inspect.Parameter(o.option, inspect.Parameter.KEYWORD_ONLY, default=o.default, annotation=Annotated[kind, info])
+    kind = Annotated[Optional[o.type] if o.default is None else o.type, info]
+    return inspect.Parameter(o.option, inspect.Parameter.KEYWORD_ONLY, default=o.default, annotation=kind)
 
 # %% ../../nbs/commands/01_options.ipynb #d15537b6
 @dataclass
@@ -141,8 +145,9 @@ class Call:
         return function(**self.given | changes)
 
 # %% ../../nbs/commands/01_options.ipynb #0d7351ab
-app = typer.Typer(help='A folder of pictures becomes a trained, measured and served classifier.', add_completion=False,
-                  no_args_is_help=True, pretty_exceptions_enable=False, context_settings=dict(help_option_names=['-h', '--help']))
+app = typer.Typer(
+    help='A folder of pictures becomes a trained, measured and served classifier.', add_completion=False,
+    no_args_is_help=True, pretty_exceptions_enable=False, context_settings=dict(help_option_names=['-h', '--help']))
 
 def _typed(ctx:typer.Context) -> set:
     "Which parameters were written on the command line."
@@ -170,7 +175,7 @@ def command(
     fields:bool=False, # are the fields of a recipe options, too?
     name:str=None, # of the command; the function's unless told
     epilog:str=None, # what its help ends with
-    **changes # what is otherwise than in the source, by parameter: a text for another help, or a dict of `Option`'s fields
+    **changes # what is otherwise, by parameter: a text for another help, or a dict of `Option`'s fields
 ) -> Callable: # the decorator
     "Make a function, which gets a `Call` and its own options, a command."
     def register(body:Callable) -> Callable:

@@ -28,7 +28,8 @@ def download(call:Call):
     print(f'the pictures lie in {call()}')
 
 # %% ../../nbs/commands/02_training.ipynb #f777fc98
-@command('train.clean:clean', without='distance tolerance', source=dict(option='data', help='as for train'), out=dict(short='-o', help='the new table'),
+@command('train.clean:clean', without='distance tolerance',
+         source=dict(option='data', help='as for train'), out=dict(short='-o', help='the new table'),
          folds='networks that look for wrong labels; 0 leaves the labels alone')
 def clean(call:Call,
     page:Path=None, # the page to tick; beside the table unless told
@@ -59,7 +60,8 @@ def _say_scores(run):
     from simpsons_fastai.train.record import is_main
     if not is_main(): return
     report = run.report
-    for split,o in report['splits'].items(): print(f"{split}: macro F1 {o['macro_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
+    for split,o in report['splits'].items():
+        print(f"{split}: macro F1 {o['macro_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
     took = report['training']
     print(f"trained {took['seconds']:.0f} s at {took['images_per_second']:.0f} pictures/s; the run lies in {run.path}")
 
@@ -78,7 +80,8 @@ def _go_on(call:Call, run:Path, force:bool):
 # %% ../../nbs/commands/02_training.ipynb #686a7e56
 def _tuned(call:Call, budget:str) -> dict: # what the training is called with
     "The recipe that a search found."
-    if _n_processes() > 1: raise SimpsonsError('--tune is for one process: tune without torchrun, then train with what was found')
+    if _n_processes() > 1:
+        raise SimpsonsError('--tune is for one process: tune without torchrun, then train with what was found')
     from simpsons_fastai.model.run import free_path
     from simpsons_fastai.train.tune import tune
     if call['out']: free_path(call['out'])
@@ -88,8 +91,10 @@ def _tuned(call:Call, budget:str) -> dict: # what the training is called with
     return rest | dict(recipe=found.recipe, begun=found.save)
 
 # %% ../../nbs/commands/02_training.ipynb #e46757e1
-_TORCHRUN = 'On several GPUs: torchrun --nproc_per_node 2 -m simpsons_fastai.cli train DATA; --bs is then for each process.'
-_DATA = dict(option='data', default=None, is_argument=True, help='a folder of class folders, or a .csv file with the columns path and label')
+_TORCHRUN = ('On several GPUs: torchrun --nproc_per_node 2 -m simpsons_fastai.cli train DATA; '
+             '--bs is then for each process.')
+_DATA = dict(option='data', default=None, is_argument=True,
+             help='a folder of class folders, or a .csv file with the columns path and label')
 
 @command('train.train:train', without='begun', fields=True, epilog=_TORCHRUN, source=_DATA, recipe=dict(
     type=str, help='see `simpsons recipes`; the options below override its fields'))
@@ -101,7 +106,8 @@ def train(call:Call,
     "Train on DATA and leave a run: bundle, report, plots."
     with _together():
         if resume: return _say_scores(_go_on(call, resume, force))
-        if call['source'] is None: raise SimpsonsError('there is nothing to train on: give a folder of class folders or a .csv file, or --resume RUN')
+        if call['source'] is None:
+            raise SimpsonsError('there is nothing to train on: give a folder of class folders or a .csv file, or --resume RUN')
         _say_scores(call(**_tuned(call, tune) if tune else call.fields))
 
 # %% ../../nbs/commands/02_training.ipynb #027797c2
@@ -109,26 +115,33 @@ def train(call:Call,
 def recipes(call:Call):
     "List the recipes: what each is for, its network, and the figure of the system it follows."
     for o in RECIPES.values():
-        print(f"{o.name}: {o.task}\n    {o.arch}, {o.size or 'its own'} px, {o.epochs} epochs, weights {o.weights}, augmentation {o.aug}\n"
-              f"    theirs: {o.source}\n    needs: {o.needs}")
+        how = f"{o.arch}, {o.size or 'its own'} px, {o.epochs} epochs, weights {o.weights}, augmentation {o.aug}"
+        print(f'{o.name}: {o.task}\n    {how}\n    theirs: {o.source}\n    needs: {o.needs}')
 
 # %% ../../nbs/commands/02_training.ipynb #c6fe35dd
 @command('model.run:list_runs', without='monitor', folder=dict(is_argument=True))
 def runs(call:Call):
     "List the runs in FOLDER: state, epochs, the best macro F1 on validation, seconds."
     found = call()
-    print(found.drop(columns='path').round(dict(best=4)).to_string(index=False) if len(found) else f"{call['folder']} holds no runs")
+    table = found.drop(columns='path').round(dict(best=4))
+    print(table.to_string(index=False) if len(found) else f"{call['folder']} holds no runs")
 
 # %% ../../nbs/commands/02_training.ipynb #e1782f51
-@command('train.study:study', also=options_of('train.train:train', 'num_workers device'), without='epochs fields', fields=True,
-         source=dict(option='data', help='as for train'), recipe='what all trials have in common: a name that `simpsons recipes` lists',
-         vary=dict(default=None, type=str, is_argument=False, help='what to compare: arch=resnet18,resnet10t,opt=adamw,sgd'),
-         out=dict(short='-o', default=None, help="the study's folder; studies/<preset> unless told. One that holds this study is gone on with"))
+_STUDY = dict(
+    source=dict(option='data', help='as for train'),
+    recipe='what all trials have in common: a name that `simpsons recipes` lists',
+    vary=dict(default=None, type=str, is_argument=False, help='what to compare: arch=resnet18,resnet10t,opt=adamw,sgd'),
+    out=dict(short='-o', default=None,
+             help="the study's folder; studies/<preset> unless told. One that holds this study is gone on with"))
+
+@command('train.study:study', also=options_of('train.train:train', 'num_workers device'), without='epochs fields',
+         fields=True, **_STUDY)
 def study(call:Call,
     preset:str=None, # a ready study instead: augmentation, architecture or optimisation
 ):
     "Compare values of a recipe's fields on DATA: one table and one page of plots."
-    if (call['vary'] is None) == (preset is None): raise SimpsonsError('say what to compare, with --vary or with --preset')
+    if (call['vary'] is None) == (preset is None):
+        raise SimpsonsError('say what to compare, with --vary or with --preset')
     from simpsons_fastai.train import study as studies
     out = call['out'] or Path('studies')/(preset or 'study')
     found = call(vary=call['vary'] or studies.preset(preset), out=out, fields=call.fields)

@@ -25,13 +25,15 @@ def _check_alike(bundles:list):
     for o in bundles[1:]:
         for what in ('target', 'preprocess'):
             if getattr(o, what) != getattr(first, what):
-                raise SimpsonsError(f'{o.path} has another {what} than {first.path}: an ensemble needs members that share it')
+                raise SimpsonsError(f'{o.path} has another {what} than {first.path}: '
+                                    'an ensemble needs members that share it')
 
 # %% ../../nbs/train/06_ensembles.ipynb #d78f2127
 def _shares(bundles:list, which:str, table:pd.DataFrame|None) -> list: # the share of each
     "Who is in, by labelled pictures unless all are."
     if which == 'all': return choose(which, bundles)
-    if table is None: raise SimpsonsError(f'the ensemble {which!r} is chosen by labelled pictures: name some, or take all')
+    if table is None:
+        raise SimpsonsError(f'the ensemble {which!r} is chosen by labelled pictures: name some, or take all')
     probs = [np.stack([a.probs for a in Predictor(o).predict_many(table.path)]) for o in bundles]
     return choose(which, probs, scorer(bundles[0].target, table))
 

@@ -36,10 +36,13 @@ def _addable(bundle:Bundle, column:str, epochs:int):
     "Refuse what no head can be added to, and a head that nothing trains."
     if epochs < 1: raise SimpsonsError(f'epochs={epochs} trains nothing: give 1 or more')
     if bundle.members:
-        raise SimpsonsError(f'{bundle.path} is an ensemble, whose members have their own features: add the head to one network')
+        raise SimpsonsError(f'{bundle.path} is an ensemble, whose members have their own features: '
+                            'add the head to one network')
     if bundle.head != 'tags':
-        raise SimpsonsError(f'{bundle.path} answers with one head, not with one a column: train one with `simpsons train DATA --recipe tags`')
-    if column in bundle.target.names: raise SimpsonsError(f'{bundle.path} has a head for {column!r} already: name another column')
+        raise SimpsonsError(f'{bundle.path} answers with one head, not with one a column: '
+                            'train one with `simpsons train DATA --recipe tags`')
+    if column in bundle.target.names:
+        raise SimpsonsError(f'{bundle.path} has a head for {column!r} already: name another column')
 
 def _new_folder(bundle:Bundle, column:str) -> Path:
     "Where the bundle with a head for `column` goes: a folder beside the old one, named for it."
@@ -112,7 +115,8 @@ def _new_head(net:nn.Sequential, table:pd.DataFrame, column:Column, pre:Preproce
 def _data(bundle:Bundle, table:pd.DataFrame, column:Column) -> dict:
     "The summary of the old data, with the new column's."
     old = bundle.data.get('per_column', bundle.data.get('per_tag', {}))
-    return bundle.data | dict(columns=len(bundle.target) + 1, per_column=old | {column.name: _value_counts(table, column)})
+    counts = {column.name: _value_counts(table, column)}
+    return bundle.data | dict(columns=len(bundle.target) + 1, per_column=old | counts)
 
 def _scored(new:Bundle, old:Bundle, table:pd.DataFrame, column:str) -> Bundle:
     "The new bundle with the old metrics, and the new column's."

@@ -49,7 +49,8 @@ def few_pictures(
 ) -> pd.DataFrame:
     "At most `QUICK_PICTURES` of every class, or ten times as many in all where several columns are asked."
     by,times = (['split', *names], 1) if len(names) == 1 else (['split'], 10)
-    parts = [g.sample(min(len(g), QUICK_PICTURES[s]*times), random_state=seed) for (s,*_),g in table.groupby(by, dropna=False)]
+    groups = table.groupby(by, dropna=False)
+    parts = [g.sample(min(len(g), QUICK_PICTURES[s]*times), random_state=seed) for (s,*_),g in groups]
     return pd.concat(parts).sort_index().reset_index(drop=True)
 
 # %% ../../nbs/train/03_prepare.ipynb #fc10c551
@@ -79,7 +80,9 @@ def recipe_learner(
 ) -> Learner:
     "The dataloaders and the learner of a recipe."
     r = recipe
-    dls = simpsons_dls(table, r.size, r.bs, r.valid, r.aug, seed, r.arch, test=r.test, sampler=r.sampler, **asked(r), **kwargs)
+    dls = simpsons_dls(table, r.size, r.bs, r.valid, r.aug, seed, r.arch,
+                       test=r.test, sampler=r.sampler, **asked(r), **kwargs)
     cbs = [ProgressiveResize()]*r.progressive + [Compile()]*r.compile
     splitter = halves if r.schedule == 'gradual' else default_split
-    return simpsons_learner(dls, r.arch, r.weights, r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt], splitter=splitter, cbs=cbs)
+    return simpsons_learner(dls, r.arch, r.weights, r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],
+                            splitter=splitter, cbs=cbs)

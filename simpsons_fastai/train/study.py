@@ -43,7 +43,8 @@ def parse_vary(
     for part in map(str.strip, text.split(',')):
         name,eq,value = part.partition('=')
         if eq: factors[last := name.strip()] = []
-        elif not factors: raise SimpsonsError(f"--vary {text} names no field: write it as arch=resnet18,resnet10t,opt=adamw,sgd")
+        elif not factors:
+            raise SimpsonsError(f"--vary {text} names no field: write it as arch=resnet18,resnet10t,opt=adamw,sgd")
         factors[last].append(_value(last, (value if eq else part).strip()))
     return factors
 
@@ -62,8 +63,10 @@ def _pruner(epochs:int, prune:bool) -> optuna.pruners.BasePruner:
 def _open_study(out:Path, pruner:optuna.pruners.BasePruner) -> optuna.Study:
     "The study in a folder, new or as it was left."
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    file = URL.create('sqlite', database=str(out/'study.db')).render_as_string() # a name may have signs that mean something in an address
-    return optuna.create_study(storage=file, study_name='study', load_if_exists=True, direction='maximize', pruner=pruner)
+    # a name may have signs that mean something in an address
+    file = URL.create('sqlite', database=str(out/'study.db')).render_as_string()
+    return optuna.create_study(storage=file, study_name='study', load_if_exists=True,
+                               direction='maximize', pruner=pruner)
 
 def _asked(trial:optuna.trial.FrozenTrial) -> dict: return trial.params or trial.system_attrs.get('fixed_params', {})
 
@@ -79,14 +82,24 @@ def _enqueue(study:optuna.Study, combinations:list):
 def _row(t:optuna.trial.FrozenTrial) -> dict:
     "A trial as `StudyResult` has it."
     scores = t.intermediate_values.values()
-    return dict(trial=t.number, **t.params, f1_score=max(scores), state=t.state.name, epochs=len(scores), parameters=t.user_attrs.get('parameters'),
-                seconds=round(t.duration.total_seconds(), 1), curve=' '.join(f'{o:.4f}' for o in scores))
+    res = dict(trial=t.number, **t.params, f1_score=max(scores), state=t.state.name, epochs=len(scores))
+    return res | dict(parameters=t.user_attrs.get('parameters'), seconds=round(t.duration.total_seconds(), 1),
+                      curve=' '.join(f'{o:.4f}' for o in scores))
 
 def _result(study:optuna.Study, factors:list) -> StudyResult:
     "What is known so far."
-    trials = [t for t in study.get_trials() if t.intermediate_values and t.state.is_finished() and t.state.name != 'FAIL']
+    states = optuna.trial.TrialState
+    trials = [t for t in study.get_trials(states=[states.COMPLETE, states.PRUNED]) if t.intermediate_values]
     if not trials: raise SimpsonsError('no trial was finished within the budget: give more with --budget')
     return StudyResult(pd.DataFrame(map(_row, trials)), factors)
+
+def _limit(budget:str|None) -> dict: return parse_budget(budget, '--budget') if budget else {}
+
+def _written(study:optuna.Study, factors:list, out:str|Path) -> StudyResult:
+    "What is known so far, with `study.csv` and `study.png`."
+    res = _result(study, factors)
+    res.write(out)
+    return res
 
 # %% ../../nbs/train/26_study.ipynb #df9f7780
 def _new_plan(out:Path, plan:dict):
@@ -102,7 +115,8 @@ def _same_study(out:Path, plan:dict):
     plan = json.loads(json.dumps(plan))
     was = {k: v for k,v in read_json(out/'study.json').items()}
     if odd := [k for k,v in was.items() if v != plan[k]]:
-        raise SimpsonsError(f'{out} holds a study with another {odd[0]}: give another folder with --out, or the options that it began with')
+        raise SimpsonsError(f'{out} holds a study with another {odd[0]}: '
+                            'give another folder with --out, or the options that it began with')
 
 # %% ../../nbs/train/26_study.ipynb #a5c3767b
 def _common(recipe:str|Recipe, vary:dict, quick:bool, epochs:int|None, fields:dict) -> Recipe: # settled
@@ -113,11 +127,18 @@ def _common(recipe:str|Recipe, vary:dict, quick:bool, epochs:int|None, fields:di
     for o in itertools.product(*vary.values()): override(base, **dict(zip(vary, o)))
     return base
 
-def _run_trials(found:optuna.Study, vary:dict, seeds:int, limit:dict, train:Callable):
-    "Carry out what waits, within a limit; `train` takes a trial, its values and its seed."
+def _planned(out:Path, plan:dict, epochs:int) -> optuna.Study:
+    "The study of a folder, with its trials in the queue."
+    _same_study(out, plan)
+    found = _open_study(out, _pruner(epochs, plan['prune']))
+    _enqueue(found, _combinations(plan['vary'], plan['seeds']))
+    return found
+
+def _run_trials(found:optuna.Study, plan:dict, limit:dict, fit:Callable):
+    "Carry out what waits, within a limit; `fit` takes a trial, its values and its seed."
     def objective(trial):
-        values = {name: trial.suggest_categorical(name, choices) for name,choices in vary.items()}
-        return train(trial, values, trial.suggest_categorical('seed', [*range(1, seeds + 1)]))
+        values = {name: trial.suggest_categorical(name, choices) for name,choices in plan['vary'].items()}
+        return fit(trial, values, trial.suggest_categorical('seed', [*range(1, plan['seeds'] + 1)]))
     waiting = len(found.get_trials(states=[optuna.trial.TrialState.WAITING]))
     n = min(waiting, limit.get('n_trials') or waiting)
     if n: found.optimize(objective, n_trials=n, timeout=limit.get('timeout'))
@@ -125,32 +146,29 @@ def _run_trials(found:optuna.Study, vary:dict, seeds:int, limit:dict, train:Call
 # %% ../../nbs/train/26_study.ipynb #2be7e255
 def study(
     source, # as for `train`
-    vary:dict|str, # lists of values by field, or text for `parse_vary`
-    out:str|Path='studies/study', # the study's folder; one that holds this study is gone on with
-    recipe:str|Recipe='frames', # what all have in common: as for `train`
-    epochs:int=None, # of every trial; the recipe's unless told
+    vary:dict|str, # values by field, or text for `parse_vary`
+    out:str|Path='studies/study', # its folder; one that holds it is gone on with
+    recipe:str|Recipe='frames', # what all have in common
+    epochs:int=None, # the recipe's unless told
     seeds:int=3, # repetitions of every combination
     budget:str=None, # trials, minutes or hours this time: 20, 30m or 2h; all unless told
     prune:bool=True, # end hopeless trials early
     quick:bool=False, # few small pictures and two epochs
     seed:int=42, # of the split
     pattern:str=None, # as for `train`
-    fields:dict=None, # of the recipe, to override
-    **kwargs # `num_workers`, `cache` and `device`, as for `train`
-) -> StudyResult: # of all finished trials; `study.csv` and `study.png` lie in `out`
+    fields:dict=None, # of the recipe
+    **kwargs # `num_workers`, `cache`, `device`
+) -> StudyResult:
     "Compare values of a recipe's fields fairly."
-    vary = parse_vary(vary) if isinstance(vary, str) else vary
-    limit = parse_budget(budget, '--budget') if budget else {}
+    if isinstance(vary, str): vary = parse_vary(vary)
+    limit = _limit(budget)
     base = _common(recipe, vary, quick, epochs, fields or {})
     table = recipe_table(base, source, seed, pattern, quick)
-    _same_study(out := Path(out), dict(vary=vary, recipe=asdict(base), seeds=seeds, prune=prune, seed=seed, pictures=len(table)))
-    found = _open_study(out, _pruner(base.epochs, prune))
-    _enqueue(found, _combinations(vary, seeds))
-    train = lambda trial, values, own_seed: fit_trial(trial, override(base, **values), table, seed, own_seed, **kwargs)
-    _run_trials(found, vary, seeds, limit, train)
-    res = _result(found, list(vary))
-    res.write(out)
-    return res
+    plan = dict(vary=vary, recipe=asdict(base), seeds=seeds, prune=prune, seed=seed, pictures=len(table))
+    found = _planned(Path(out), plan, base.epochs)
+    fit = lambda trial, own, of: fit_trial(trial, override(base, **own), table, seed, of, **kwargs)
+    _run_trials(found, plan, limit, fit)
+    return _written(found, list(vary), out)
 
 # %% ../../nbs/train/26_study.ipynb #5321fc50
 STUDIES = dict(

@@ -35,8 +35,8 @@ class StudyResult:
     @property
     def curves(self) -> pd.DataFrame: # trial, epoch (from 1), f1_score
         "Every epoch's score."
-        rows = [dict(trial=o.trial, epoch=i, f1_score=float(v)) for o in self.trials.itertuples() for i,v in enumerate(str(o.curve).split(), 1)]
-        return pd.DataFrame(rows)
+        each = ((o.trial, i, float(v)) for o in self.trials.itertuples() for i,v in enumerate(str(o.curve).split(), 1))
+        return pd.DataFrame(each, columns=['trial', 'epoch', 'f1_score'])
 
 # %% ../../nbs/train/25_study_result.ipynb #829a2928
 @patch
@@ -70,7 +70,8 @@ def _plot_cost(ax:Axes, summary:pd.DataFrame, factors:list, cost:str):
     "Score against seconds, or against parameters; what has no finished trial is hollow."
     for _,o in summary.iterrows():
         spread = None if np.isnan(o.spread) else o.spread
-        ax.errorbar(o[cost], o['mean'], yerr=spread, fmt='o', mfc=None if o.finished else 'none', label=_named(o, factors))
+        fill = None if o.finished else 'none'
+        ax.errorbar(o[cost], o['mean'], yerr=spread, fmt='o', mfc=fill, label=_named(o, factors))
     ax.set(xlabel=dict(seconds='seconds a trial', parameters_m='parameters, millions')[cost], ylabel=_SCORE)
     if cost == 'parameters_m': ax.set_xscale('log')
 
@@ -92,10 +93,12 @@ def _plot_one(ax:Axes, mean:pd.Series, factor:str):
 def _plot_two(fig:Figure, ax:Axes, grid:pd.DataFrame):
     "The mean score of each pair of values of two factors."
     fig.colorbar(ax.imshow(grid, cmap='viridis', aspect='auto'), ax=ax)
-    ax.set(xticks=range(grid.shape[1]), yticks=range(grid.shape[0]), xlabel=grid.columns.name, ylabel=grid.index.name, yticklabels=grid.index)
-    ax.set_xticklabels(grid.columns, rotation=20)
+    ax.set_xticks(range(grid.shape[1]), grid.columns, rotation=20)
+    ax.set_yticks(range(grid.shape[0]), grid.index)
+    ax.set(xlabel=grid.columns.name, ylabel=grid.index.name)
+    box = dict(facecolor='black', alpha=.4, lw=0)
     for i,j in itertools.product(*map(range, grid.shape)):
-        ax.text(j, i, f'{grid.iat[i, j]:.3f}', ha='center', va='center', color='white', bbox=dict(facecolor='black', alpha=.4, lw=0))
+        ax.text(j, i, f'{grid.iat[i, j]:.3f}', ha='center', va='center', color='white', bbox=box)
 
 def _plot_strongest(fig:Figure, ax:Axes, result:StudyResult):
     "What matters most, together."
@@ -115,7 +118,8 @@ def plot(self:StudyResult) -> Figure:
     _plot_curves(learning, self, summary)
     for ax in (time, size, learning): ax.grid(alpha=.3)
     _plot_strongest(fig, pair, self)
-    if len(summary) <= 12: fig.legend(*time.get_legend_handles_labels(), loc='outside upper center', ncols=3, frameon=False, fontsize=8)
+    if len(summary) <= 12:
+        fig.legend(*time.get_legend_handles_labels(), loc='outside upper center', ncols=3, frameon=False, fontsize=8)
     return fig
 
 # %% ../../nbs/train/25_study_result.ipynb #61ba744c

@@ -40,7 +40,8 @@ class How:
 
     def check(self, compiled:bool):
         "Refuse what cannot be carried out."
-        if not 0 <= self.minutes < math.inf: raise SimpsonsError(f'--minutes {self.minutes} makes no sense: give 0 or more')
+        if not 0 <= self.minutes < math.inf:
+            raise SimpsonsError(f'--minutes {self.minutes} makes no sense: give 0 or more')
         if self.device is not None: present_device(self.device)
         resumable('.', nan=self.nan)
         if self.tensorboard: TensorBoardLines('.')
@@ -89,6 +90,8 @@ def _write_config(run:Run, learn:Learner, recipe:Recipe, how:How):
     options = {k: getattr(recipe, k) for k in FIELDS} | how.config()
     write_config(run, learn.dls, environment(learn.dls, how.seed), recipe=recipe.name, **options)
 
+def _named(source) -> str: return 'a table' if isinstance(source, pd.DataFrame) else str(source)
+
 def _train(source, out:str|Path|None, recipe:Recipe, how:How, begun:Callable) -> Run:
     "Prepare, begin a run, and carry the training out."
     everywhere(how.check, recipe.compile)
@@ -110,10 +113,10 @@ def train(
     quick:bool=False, # few small pictures and two epochs, to see that every step works
     seed:int=42, # of the split, the weights and all chance in training
     num_workers:int=None, # threads that decode
-    cache:str='auto', # 'auto' keeps squeezed pictures in ~/.cache, 'off' decodes them anew every epoch
+    cache:str='auto', # auto keeps squeezed pictures in ~/.cache, off decodes them every epoch
     pattern:str=None, # see `scan`
     device:str=None, # 'cpu', 'cuda', ...
-    minutes:float=10., # between two checkpoints inside an epoch; there is one at every end of an epoch, too
+    minutes:float=10., # between two checkpoints inside an epoch; one is at every epoch's end
     nan:str='stop', # where the loss is no number: stop, or skip the batch
     tensorboard:bool=False, # write event files into the run's folder tensorboard, too
     begun:Callable=noop, # called with the run's folder before the training
@@ -121,8 +124,8 @@ def train(
 ) -> Run:
     "Train on a source of pictures and leave a complete run."
     with joined():
-        name = 'a table' if isinstance(source, pd.DataFrame) else str(source)
-        how = How(name, quick, seed, num_workers, cache, pattern, device, minutes, nan, tensorboard, n_processes())
+        how = How(_named(source), quick, seed, num_workers, cache, pattern, device, minutes, nan, tensorboard,
+                  n_processes())
         return _train(source, out, prepare_recipe(recipe, quick, **fields), how, begun)
 
 # %% ../../nbs/train/08_train.ipynb #c4c300a0
@@ -130,7 +133,8 @@ def _asked_for(run:Run, asked:dict, force:bool) -> dict:
     "The options of a run; others are refused, unless they are forced."
     options = run.config['options']
     if 'minutes' not in options:
-        raise SimpsonsError(f'{run.path} was trained by a version that keeps nothing to go on with: train anew in another folder')
+        raise SimpsonsError(f'{run.path} was trained by a version that keeps nothing to go on with: '
+                            'train anew in another folder')
     other = {k: v for k,v in asked.items() if v is not None and v != options.get(k)}
     if other and not force:
         k,v = next(iter(other.items()))
@@ -142,7 +146,8 @@ def _check_processes(run:Run, was:int):
     "Refuse another number of processes than the run was begun with."
     if was == n_processes(): return
     way = f'start it with torchrun --nproc_per_node {was}' if was > 1 else 'start it without torchrun'
-    raise SimpsonsError(f'{run.path} was trained by {was} process{"es"*(was > 1)}, not {n_processes()}: {way}, or add --force')
+    processes = 'process' + 'es'*(was > 1)
+    raise SimpsonsError(f'{run.path} was trained by {was} {processes}, not {n_processes()}: {way}, or add --force')
 
 # %% ../../nbs/train/08_train.ipynb #34edde5e
 def _table_of(run:Run) -> pd.DataFrame:
@@ -156,7 +161,8 @@ def _table_of(run:Run) -> pd.DataFrame:
 
 def _begun(run:Run, asked:dict, force:bool) -> tuple:
     "The options and the table of a run that was broken off."
-    if not (run.path/'config.json').is_file(): raise SimpsonsError(f'{run.path} holds no training to go on with: give the folder of a run')
+    if not (run.path/'config.json').is_file():
+        raise SimpsonsError(f'{run.path} holds no training to go on with: give the folder of a run')
     if is_finished(run.path): raise SimpsonsError(f'{run.path} is finished: there is nothing left to do')
     options = _asked_for(run, asked, force)
     if not force: _check_processes(run, options.get('processes', 1))

@@ -26,7 +26,8 @@ def parse_budget(
 ) -> dict: # `n_trials` and `timeout` (seconds), one of them None
     "A budget as Optuna takes it."
     m = re.fullmatch(r'([1-9]\d*)([mh]?)', str(budget).strip())
-    if not m: raise SimpsonsError(f'{option} {budget} is no budget: give a number of trials, as 20, or a time, as 10m or 2h')
+    if not m:
+        raise SimpsonsError(f'{option} {budget} is no budget: give a number of trials, as 20, or a time, as 10m or 2h')
     n = int(m[1])
     return dict(n_trials=None, timeout=n*dict(m=60, h=3600)[m[2]]) if m[2] else dict(n_trials=n, timeout=None)
 
@@ -42,7 +43,8 @@ def suggest(
     "The recipe with a trial's values."
     own = _own_values(recipe)
     near = {o: trial.suggest_float(o, own[o]/10, own[o]*10, log=True) for o in ('lr', 'wd')}
-    return replace(recipe, **near, smoothing=trial.suggest_float('smoothing', 0, .2), dropout=trial.suggest_float('dropout', 0, .6))
+    linear = {o: trial.suggest_float(o, 0, most) for o,most in (('smoothing', .2), ('dropout', .6))}
+    return replace(recipe, **near, **linear)
 
 # %% ../../nbs/train/24_tune.ipynb #c84b53d8
 class ReportTrial(Callback):
@@ -65,7 +67,8 @@ class ReportTrial(Callback):
 def _say_trial(trial:optuna.Trial, report:ReportTrial):
     short = lambda v: f'{v:.2g}' if isinstance(v, float) else v
     values = ', '.join(f'{k} {short(v)}' for k,v in trial.params.items())
-    say(f"trial {trial.number}: macro F1 {max(report.scores):.4f}, {values}{' (stopped early)' if report.hopeless else ''}")
+    end = ' (stopped early)' if report.hopeless else ''
+    say(f'trial {trial.number}: macro F1 {max(report.scores):.4f}, {values}{end}')
 
 def fit_trial(
     trial:optuna.Trial,
@@ -121,7 +124,8 @@ def save(self:Tuning,
 # %% ../../nbs/train/24_tune.ipynb #3bcb2c9d
 def _row(trial:optuna.trial.FrozenTrial) -> dict:
     best = max(trial.intermediate_values.values(), default=np.nan)
-    return dict(trial=trial.number, **trial.params, f1_score=best, state=trial.state.name, seconds=round(trial.duration.total_seconds(), 1))
+    seconds = round(trial.duration.total_seconds(), 1)
+    return dict(trial=trial.number, **trial.params, f1_score=best, state=trial.state.name, seconds=seconds)
 
 def _new_search(seed:int) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
