@@ -2,6 +2,7 @@
 import argparse, tempfile
 from pathlib import Path
 import pandas as pd
+from simpsons_fastai.judge.compare import count_parameters
 from simpsons_fastai.model.bundle import DEMO, load_bundle, restate_bundle
 from simpsons_fastai.judge.calibrate import calibrate_bundle
 from simpsons_fastai.core import exit_on_error
@@ -42,7 +43,7 @@ def _line(name:str, o:dict) -> str: return f"| {name} | {o['n']} | {o['macro_f1'
 def _card(run:Run, bundle, scores:dict) -> str:
     column,options = bundle.target.columns[0],run.config['options']
     c = bundle.metrics['calibration'][column.name]
-    return CARD.format(parameters=sum(o.numel() for o in bundle_network(bundle).parameters())/1e6, arch=bundle.arch, size=bundle.preprocess.size, seed=options['seed'],
+    return CARD.format(parameters=count_parameters(bundle.path/'model.safetensors')/1e6, arch=bundle.arch, size=bundle.preprocess.size, seed=options['seed'],
                        rows='\n'.join(_line(k, o) for k,o in scores.items()), temperature=column.temperature, threshold=column.threshold, **{k: c['test'][k] for k in ('ece_before', 'ece_after')},
                        train=run.config['data']['pictures']['train'], vocab=', '.join(bundle.vocab))
 

@@ -88,7 +88,7 @@ def form(*parts, end=b'--x--\r\n'): return b''.join(b'--x\r\n' + o + b'\r\n' for
 FORM = 'multipart/form-data; boundary=x'
 
 def request(body, kind=FORM, path='/predict', method='POST', length=None, more=''):
-    return f'{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(body) if length is None else length}\r\n{more}\r\n'.encode('utf-8') + body
+    return f'{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(body) if length is None else length}\r\n{more}\r\n'.encode() + body
 
 def bad_forms(good, rng):
     "Requests whose form is damaged, by name."

@@ -18,7 +18,7 @@ from fastai.vision.all import *
 from simpsons_fastai.pictures.table import as_table
 from simpsons_fastai.learn.loaders import simpsons_dls
 from simpsons_fastai.pictures.split import split_table
-from simpsons_fastai.learn.learner import adamw, simpsons_learner
+from simpsons_fastai.learn.learner import simpsons_learner
 from simpsons_fastai.learn.models import build_model
 from simpsons_fastai.learn.speed import speed_policy
 from simpsons_fastai.pictures.drawn import springfield_mini

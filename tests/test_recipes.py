@@ -43,7 +43,7 @@ def test_quick_from_the_shell(mini, tmp_path):
 
 def test_the_activity_network_has_its_parameters():
     import timm
-    import simpsons_fastai.learn.nets
+    import simpsons_fastai.learn.nets  # noqa: F401, registers our architectures
     net = timm.create_model('activity_resnet18', num_classes=20)
     assert sum(p.numel() for p in net.parameters()) == 11_273_812
     from simpsons_fastai.learn.models import build_model

@@ -129,7 +129,7 @@ def test_answers_tell_nothing_of_the_machine(server, bundle, pictures):
     answers = [call(server.url, path, X_API_Key=KEY, Origin='http://elsewhere') for path in ('/health', '/ready', '/model', '/metrics', '/openapi.json', '/nothing', '/docs')]
     answers += [call(server.url, path, body, Content_Type=hostile.FORM, X_API_Key=KEY, Origin='http://elsewhere') for path in ('/predict', '/prediction', '/predict?k=x') for body in (b'', b'--x', hostile.form(hostile.part(pictures[0])), hostile.form(hostile.part(b'x', '/etc/x')))]
     answers.append(call(server.url, '/predict', method='OPTIONS', X_API_Key=KEY, Origin='http://elsewhere', Access_Control_Request_Method='POST'))
-    for status, headers, body in answers:
+    for _, headers, body in answers:
         assert 'server' not in headers and not [o for o in headers if o.startswith('access-control')]
         for word in (str(bundle.parent), str(ROOT), '.py', 'Traceback', 'uvicorn', 'fastapi', 'starlette', 'openvino 2', '/tmp', '/etc'): assert word not in body.decode(), (word, body[:200])
     assert (answers[5][0], answers[6][0]) == (404, 200)

@@ -1,9 +1,7 @@
 "Any source as a table, of labels or of several columns, and its split."
 import os, shutil
-from pathlib import Path
 import numpy as np, pandas as pd
 import pytest
-from PIL import Image
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.pictures.columns import CHARACTER_TAGS, TOWNSFOLK_TAGS, any_words, for_file, leave_out, one_word
 from simpsons_fastai.pictures.split import split_table

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from simpsons_fastai.core import SimpsonsError
-from simpsons_fastai.pictures.walk import media_below, named_pictures, natural_key, pictures_below, pictures_of, walk
+from simpsons_fastai.pictures.walk import media_below, named_pictures, natural_key, pictures_below, pictures_of
 
 
 def picture(file):

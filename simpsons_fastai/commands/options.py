@@ -9,7 +9,7 @@ __all__ = ['REQUIRED', 'app', 'Option', 'read_options', 'source_of', 'options_of
            'command']
 
 # %% ../../nbs/commands/01_options.ipynb #360a85e4
-import ast, inspect, os, re
+import ast, inspect, re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module

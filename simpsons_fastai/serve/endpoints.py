@@ -12,7 +12,6 @@ import time
 from typing import Annotated
 from fastapi import Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from ..pictures.open import PictureError
 from ..target import by_column
 from .limits import Refusal
 from .replies import PLAIN, picture_row, reply

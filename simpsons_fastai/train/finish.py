@@ -17,7 +17,7 @@ from ..model.answers import ask
 from ..model.bundle import restate_bundle
 from ..model.predictor import Predictor
 from ..model.ensemble import choose, scorer
-from ..judge.evaluate import Evaluation, evaluate_answers
+from ..judge.evaluate import evaluate_answers
 from ..judge.parity import parity_of
 from ..judge.plots import plot_confusion, plot_top_losses
 from ..learn.recipes import Recipe
