@@ -7,7 +7,8 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/target.html.md"""
 # %% auto #0
 __all__ = ['KINDS', 'column_of', 'Target', 'split', 'probabilities', 'answers', 'by_column', 'refuses', 'top', 'answer_row',
            'facts', 'target_of', 'scorable', 'encode', 'f1_scores', 'macro_f1', 'mean_f1', 'one_label',
-           'columns_of_old']
+           'columns_of_old', 'MISSING', 'AnyOf', 'Column', 'OneOf', 'Prediction', 'Predictions', 'SetPrediction',
+           'sigmoid', 'softmax']
 
 # %% ../nbs/02_target.ipynb #529e8765
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from .column import MISSING, AnyOf, Column, OneOf, Prediction, Predictions, SetPrediction, sigmoid, softmax
 from .core import SimpsonsError
+
+_all_ = ['MISSING', 'AnyOf', 'Column', 'OneOf', 'Prediction', 'Predictions', 'SetPrediction', 'sigmoid', 'softmax']
 
 # %% ../nbs/02_target.ipynb #2ea2b47b
 KINDS = {o.kind: o for o in (OneOf, AnyOf)}

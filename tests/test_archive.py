@@ -163,6 +163,65 @@ def test_a_shard_that_is_not_whole_is_made_again(archive, whole, tmp_path):
     assert {o for o in kept if o.stat().st_mtime_ns != kept[o]} == {second, last}
 
 
+@pytest.fixture
+def begun(tmp_path):
+    "Three pictures and a large file, labelled: (their folder, go on with them)."
+    files = tmp_path/'files'
+    files.mkdir()
+    for i, name in enumerate('abc'): Image.new('RGB', (40, 30), (80*i, 90, 200)).save(files/f'{name}.bmp')
+    Image.new('RGB', (700, 500), (200, 90, 0)).save(files/'large.bmp')
+    def go_on(): return label('demo', files, tmp_path/'out', **HOW)
+    go_on()
+    return files, go_on
+
+def painted_over(path):
+    "Another content of the same size."
+    data = path.read_bytes()
+    path.write_bytes(data[:-3000] + bytes(255 - o for o in data[-3000:]))
+
+def with_its_old_time(path):
+    "The same by a program that puts the file's time back, as `rsync -t` or an editor of photographs does."
+    was = path.stat()
+    painted_over(path)
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+def exchanged(path):
+    "Another file in its place, of the same size and time."
+    was = path.stat()
+    shutil.copy(path, path.with_suffix('.new'))
+    painted_over(path.with_suffix('.new'))
+    os.utime(path.with_suffix('.new'), ns=(was.st_atime_ns, was.st_mtime_ns))
+    path.with_suffix('.new').replace(path)
+
+@pytest.mark.parametrize('name', ['b.bmp', 'large.bmp'])
+@pytest.mark.parametrize('change', [painted_over, with_its_old_time, exchanged])
+def test_a_picture_that_changed_at_the_same_size_is_told(begun, change, name):
+    files, go_on = begun
+    change(files/name)
+    with pytest.raises(SimpsonsError, match=f'^{name} has changed since .*another folder to write to$'): go_on()
+
+
+def test_touched_and_copied_files_are_the_same(begun, tmp_path):
+    "A new time is no new content."
+    files, go_on = begun
+    os.utime(files/'a.bmp')
+    shutil.copytree(files, tmp_path/'copy')
+    shutil.rmtree(files)
+    (tmp_path/'copy').rename(files)
+    go_on()
+
+
+def test_a_plan_without_checksums_goes_on(begun, tmp_path):
+    "As version 0.4.0 wrote them: a size is all there is."
+    files, go_on = begun
+    lines = [json.loads(o) for o in (tmp_path/'out/sources.jsonl').read_text().splitlines()]
+    assert all(len(o['sha256']) == 64 and len(o['stamp']) == 2 for o in lines)
+    short = [dict(source=o['source'], size=o['size']) for o in lines]
+    (tmp_path/'out/sources.jsonl').write_text(''.join(json.dumps(o) + '\n' for o in short))
+    painted_over(files/'a.bmp')
+    go_on()
+
+
 def test_something_else_is_refused(archive, whole, tmp_path):
     def refused(said, bundle='demo', source=archive[0], out=whole, **how):
         with pytest.raises(SimpsonsError, match=said) as e: label(bundle, source, out, **HOW | how)

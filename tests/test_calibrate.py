@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.judge.calibrate import at_temperature, best_f1_threshold, best_temperature, calibrate_bundle, mean_loss
-from simpsons_fastai.judge.evaluate import ColumnAnswers, column_scores, evaluate_answers, evaluate_table
+from simpsons_fastai.judge.evaluate import column_scores, evaluate_answers, evaluate_table
 from simpsons_fastai.judge.reliability import expected_calibration_error, reliability
 from simpsons_fastai.judge.strangers import auroc, false_accept_rate, false_refusal_rate, fit_threshold, open_set_table
 from simpsons_fastai.model.answers import Answers, ask

@@ -1,5 +1,5 @@
 "The parts of the service, each in this process; tests/test_service.py has it as a real one."
-import asyncio, io, socket, threading
+import asyncio, io, os, socket, subprocess, sys, threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
@@ -229,3 +229,11 @@ def test_what_is_no_address_is_told():
 def test_pictures_travel_together():
     assert [len(o) for o in _groups([b'x']*20)] == [8, 8, 4] and [len(o) for o in _groups([bytes(5_000_000)]*3)] == [1, 1, 1]
     assert b'filename="li_sa.jpg"' in _form([('li"sa.jpg', b'...')])[1]
+
+
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'auto'])
+def test_a_runtime_leaves_nothing_behind(runtime, tmp_path):
+    code = f"from simpsons_fastai.model.predictor import Predictor; Predictor('demo', '{runtime}')"
+    env = {k: v for k, v in os.environ.items() if k != 'ORT_DISABLE_TELEMETRY'} | dict(TMPDIR=str(tmp_path), HOME=str(tmp_path))
+    subprocess.run([sys.executable, '-c', code], check=True, env=env)
+    assert list(tmp_path.rglob('*')) == []

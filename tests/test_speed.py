@@ -2,7 +2,7 @@
 import pytest
 
 torch = pytest.importorskip('torch')
-from fastai.vision.all import Callback, CrossEntropyLossFlat, DataLoader, DataLoaders, Learner, L, nn
+from fastai.vision.all import Callback, CrossEntropyLossFlat, DataLoader, DataLoaders, Learner, nn
 from simpsons_fastai.learn.speed import Autocast, CPUPrecision, speed_cbs, SpeedPolicy
 
 

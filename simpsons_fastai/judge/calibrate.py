@@ -6,7 +6,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/calibrate.html.md"
 
 # %% auto #0
 __all__ = ['at_temperature', 'mean_loss', 'best_temperature', 'find_threshold', 'best_f1_threshold', 'of_strangers',
-           'calibrate_column', 'calibrate_bundle', 'answers_at', 'cross_entropy', 'fit_temperature', 'view_logits']
+           'calibrate_column', 'calibrate_bundle']
 
 # %% ../../nbs/judge/03_calibrate.ipynb #e7e03c8d
 from dataclasses import replace
@@ -14,7 +14,7 @@ from functools import singledispatch
 import numpy as np, pandas as pd
 from ..core import SimpsonsError
 from .evaluate import ColumnAnswers
-from .reliability import expected_calibration_error, plot_reliability, reliability
+from .reliability import expected_calibration_error
 from .strangers import check_rate, fit_threshold, held_out, measured_strangers
 from ..model.answers import Answers, ask, kept_answers
 from ..model.bundle import Bundle, restate_bundle
@@ -192,25 +192,3 @@ def calibrate_bundle(
     target = Target(tuple(found[c.name][0] if c.name in found else c for c in predictor.target))
     metrics = predictor.bundle.metrics | dict(calibration={k: o for k,(_,o) in found.items()})
     return restate_bundle(predictor.bundle, target=target, metrics=metrics)
-
-# %% ../../nbs/judge/03_calibrate.ipynb #19545bd2
-# for the way over to columns
-from ..target import OneOf
-
-def _of_labels(logits, targets=None):
-    "One label a picture as a column."
-    logits = np.asarray(logits, np.float64)
-    return OneOf('label', tuple(map(str, range(logits.shape[-1])))), logits if logits.ndim == 3 else logits[:, None]
-
-def answers_at(logits, temperature:float=1.):
-    return at_temperature(*_of_labels(logits), temperature)
-
-def cross_entropy(logits, targets, temperature:float=1.):
-    return mean_loss(*_of_labels(logits), np.asarray(targets), temperature)
-
-# %% ../../nbs/judge/03_calibrate.ipynb #7b3f611a
-def fit_temperature(logits, targets):
-    return best_temperature(*_of_labels(logits), np.asarray(targets))
-
-def view_logits(predictor, pictures, bs:int=16, errors:str='raise'):
-    return ask(predictor, pictures, bs, errors).logits

@@ -10,7 +10,6 @@ __all__ = ['column_scores', 'scores', 'ColumnAnswers', 'Evaluation', 'answers_ta
 # %% ../../nbs/judge/01_evaluate.ipynb #19725b7f
 from dataclasses import dataclass
 import numpy as np, pandas as pd
-from fastcore.basics import patch
 from ..core import SimpsonsError
 from ..model.answers import Answers, ask
 from ..target import Column, OneOf, Target, encode, f1_scores, probabilities, scorable

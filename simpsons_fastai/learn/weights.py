@@ -109,14 +109,16 @@ def _by_value(model:nn.Sequential, state:dict, known:Target, target:Target) -> l
     single = len(known) == len(target) == 1
     row = {o: i for i,o in enumerate(_keys(known, single))}
     old,new = (_output_layers(model[1], len(o)) for o in (known, target))
+    mine = model.state_dict()
     for part in ('weight', 'bias'):
+        if f'1.{new[0]}.{part}' not in mine: continue # the head 'linear' has no bias
         theirs = [state.pop(f'1.{o}.{part}', None) for o in old]
-        own = torch.cat([model.state_dict()[f'1.{o}.{part}'] for o in new])
+        own = torch.cat([mine[f'1.{o}.{part}'] for o in new])
         if any(o is None for o in theirs): return []
         theirs = torch.cat(theirs)
         if theirs.shape != (len(row), *own.shape[1:]): return []
         rows = torch.stack([theirs[row[o]] if o in row else own[i] for i,o in enumerate(_keys(target, single))])
-        parts = rows.split([len(model.state_dict()[f'1.{o}.{part}']) for o in new])
+        parts = rows.split([len(mine[f'1.{o}.{part}']) for o in new])
         state.update({f'1.{o}.{part}': p for o,p in zip(new, parts)})
     return [o for o in _keys(target, single) if o in row]
 

@@ -54,9 +54,6 @@ class Bundle:
     def vocab(self) -> tuple: # a name an output
         return tuple(self.target.vocab)
 
-    @property
-    def temperature(self) -> float: return self.target.columns[0].temperature # for the way over
-
     def has(self, name:str) -> bool: return name in self.sums
 
     def read(self, name:str) -> bytes:

@@ -9,7 +9,7 @@ __all__ = ['RUNTIMES', 'Runtime', 'ONNXRuntime', 'openvino_quietly', 'has_bfloat
            'choose_runtime']
 
 # %% ../../nbs/model/03_runtimes.ipynb #3adba158
-import sys
+import os, sys
 from collections import deque
 from functools import cached_property, partial
 from importlib import import_module
@@ -61,6 +61,7 @@ def _onnx(bundle:Bundle, precision:str) -> bytes:
 class ONNXRuntime(Runtime):
     "The network run by ONNX Runtime on the CPU."
     def __init__(self, bundle:Bundle, precision:str, device:str|None, threads:int):
+        os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1') # it would call home, and leave an ID in the temporary folder
         import onnxruntime as ort
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads

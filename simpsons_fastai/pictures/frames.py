@@ -12,14 +12,14 @@ import math
 import numpy as np
 from .footage import Unit
 from .open import PictureError
-from .video import Video
+from .video import Video, as_rgb
 
 # %% ../../nbs/pictures/14_frames.ipynb #a6f09f0c
 def colours(
     frame, # of PyAV
 ) -> np.ndarray: # float (64,), adds up to 1
     "A frame's histogram of 64 colours."
-    rgb = frame.to_ndarray(format='rgb24', width=64, height=48, interpolation='AREA') >> 6
+    rgb = as_rgb(frame, 64, 48) >> 6
     return np.bincount((rgb @ np.array([16, 4, 1], np.uint8)).ravel(), minlength=64)/(64*48)
 
 # %% ../../nbs/pictures/14_frames.ipynb #7d6dfdb9

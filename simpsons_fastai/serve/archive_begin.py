@@ -13,7 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from ..core import SimpsonsError, iso_now, share, write_json, write_whole
 from ..model.bundle import Bundle
-from ..pictures.footage import common_root, scan_sources
+from ..pictures.footage import checksum, common_root, scan_sources
 from ..pictures.open import PictureError
 from ..pictures.video import Video
 from ..pictures.walk import is_video_name
@@ -51,10 +51,12 @@ def check_options(
 _LEAST = 50 # bytes a second
 
 def _measured(line:dict, root:str) -> dict:
-    "A line of `sources.jsonl`; of a video with its rate and length."
+    "A line of `sources.jsonl`, with a checksum; of a video with its rate and length."
+    path = os.path.join(root, line['source'])
+    line = line | dict(sha256=checksum(path) if line['size'] else None)
     if not is_video_name(line['source']): return line
     try:
-        with Video(os.path.join(root, line['source'])) as video: rate,seconds = video.rate,video.seconds
+        with Video(path) as video: rate,seconds = video.rate,video.seconds
     except PictureError: return line | dict(rate=25., seconds=None)
     return line | dict(rate=rate, seconds=seconds if seconds and seconds*_LEAST <= line['size'] else None)
 
@@ -96,6 +98,12 @@ def _check_facts(plan:Plan, facts:dict):
     raise SimpsonsError(f'{plan.out} was begun with {how}, or another folder to write to')
 
 # %% ../../nbs/serve/14_archive_begin.ipynb #50ce56cd
+def _has_changed(plan:Plan, was:dict, now:dict) -> bool:
+    "Is a file another one than it was?"
+    if was['size'] != now['size']: return True
+    if not was.get('sha256') or was['stamp'] == now['stamp']: return False
+    return was['sha256'] != checksum(plan.path(was['source']))
+
 def _check_files(plan:Plan, sources:list):
     "Refuse files that have changed."
     end = dict(source='the end', size=None)
@@ -103,7 +111,7 @@ def _check_files(plan:Plan, sources:list):
         a,b = (shown_name(o['source']) for o in (was, now))
         since = f'changed since {plan.out} was begun'
         if a != b: what = f'the files have {since}, {b} comes where {a} came: bring them back'
-        elif was['size'] != now['size']: what = f'{a} has {since}: bring it back'
+        elif _has_changed(plan, was, now): what = f'{a} has {since}: bring it back'
         else: continue
         raise SimpsonsError(f'{what}, or give another folder to write to')
 

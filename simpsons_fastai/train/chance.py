@@ -83,9 +83,9 @@ def batches_from(
 ): # yields batches
     "The batches of an epoch from number `k` on, drawn as in the epoch that was broken off."
     def then(): set_random_states(dls, now)
-    if k >= len(dl) and not _can_skip(dl): then(); return # workers draw apart from us
+    if k >= len(dl) and not _can_skip(dl): return then() # workers draw apart from us
     set_random_states(dls, start)
-    if _can_skip(dl): yield from _skipping(dl, k, then); return
+    if _can_skip(dl): return (yield from _skipping(dl, k, then))
     batches = iter(dl)
     for _ in range(k): next(batches)
     then()

@@ -9,7 +9,7 @@ __all__ = ['same_pictures', 'check_processes', 'together', 'BeginTogether', 'GoO
            'StopTogether', 'resumable_together']
 
 # %% ../../nbs/train/43_distributed.ipynb #0e60e1d7
-import signal, socket, sys
+import socket, sys
 import torch.distributed as dist
 from fastai.vision.all import *
 from timm.layers import convert_sync_batchnorm
@@ -70,7 +70,9 @@ def together(
     seed:int=0, # of what each draws by itself, such as augmentation
 ):
     "Fit in all processes; nothing where there is one."
-    if n_processes() == 1: yield; return
+    if n_processes() == 1:
+        yield
+        return
     dls,plain = learn.dls,list(learn.dls.loaders)
     on_cpu = torch.device(dls.device).type == 'cpu'
     same_pictures(dls)
@@ -78,7 +80,7 @@ def together(
     if not on_cpu: _sync_batchnorm(learn)
     dls.train.bs = min(dls.train.bs, max(1, dls.train.n//n_processes()))
     dls.loaders = [share_dl(o) for o in plain]
-    import fastai.distributed # gives the learner its `distrib_ctx`
+    import fastai.distributed # noqa: F401 - gives the learner its `distrib_ctx`
     try:
         with learn.distrib_ctx(sync_bn=False, cpu=on_cpu), learn.added_cbs(AllScores()): yield
     finally: dls.loaders = plain
@@ -91,7 +93,9 @@ class BeginTogether(BeginFit):
     def open(self): on_main(super().open)
     def around_epoch(self, run_epoch:Callable):
         try: super().around_epoch(run_epoch)
-        except SimpsonsError as e: e.own = True; raise # this process alone met it
+        except SimpsonsError as e:
+            e.own = True # this process alone met it
+            raise
 
 class GoOnTogether(GoOn):
     "All go on from what the first one reads, from an epoch's start."

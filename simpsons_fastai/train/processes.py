@@ -99,7 +99,9 @@ def _is_lost(e:Exception) -> bool: return isinstance(e, dist.DistError) or any(o
 @contextmanager
 def _silent():
     "Say nothing, unless this is the first process."
-    if is_main(): yield; return
+    if is_main():
+        yield
+        return
     with open(os.devnull, 'w') as f, redirect_stdout(f):
         warnings.simplefilter('ignore')
         hear_stop(signal.SIG_DFL)
@@ -108,7 +110,9 @@ def _silent():
 @contextmanager
 def joined():
     "Be one of the processes that torchrun started for one training; nothing where there is one."
-    if n_processes() == 1 or dist.is_initialized(): yield; return
+    if n_processes() == 1 or dist.is_initialized():
+        yield
+        return
     with _silent():
         try:
             _connect()

@@ -75,8 +75,9 @@ def take_up(self:GoOn):
     s = self.session
     kept,n = s.fits.kept,s.fits.n
     self.mid = None # the state to go on from inside an epoch
-    if not kept or kept['phase'] < n: return
-    if kept['phase'] > n: s.first = self.n_epoch; return
+    if not kept: return
+    if kept['phase'] > n: s.first = self.n_epoch
+    if kept['phase'] != n: return
     state = kept['state']
     self.set_state(state)
     s.first,s.parts = kept['epoch'],state['parts']
@@ -107,9 +108,8 @@ def say_where(self:GoOn, kept:dict):
 # %% ../../nbs/train/40_resume.ipynb #7b7bb2b9
 @patch
 def before_train(self:GoOn):
-    if self.mid is None: self.session.at_start = random_states(self.dls); return
-    self.set_state(self.mid)
-    self.session.at_start = self.mid['start']
+    if self.mid: self.set_state(self.mid)
+    self.session.at_start = self.mid['start'] if self.mid else random_states(self.dls)
 
 @patch
 def rest_of_epoch(self:GoOn):
