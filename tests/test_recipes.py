@@ -5,7 +5,7 @@ import pytest
 from conftest import simpsons
 from simpsons_fastai.learn.recipes import RECIPES
 
-COMPLETE = 'config.json table.csv history.csv curves.png report.json answers.csv confusion.png top_losses.png bundle/model.onnx bundle/SHA256SUMS'.split()
+COMPLETE = 'config.json table.csv history.csv curves.png report.json answers.npz answers.csv confusion.png top_losses.png bundle/model.onnx bundle/SHA256SUMS'.split()
 
 
 @pytest.fixture(scope='module')

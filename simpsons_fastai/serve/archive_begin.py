@@ -53,7 +53,7 @@ _LEAST = 50 # bytes a second
 def _measured(line:dict, root:str) -> dict:
     "A line of `sources.jsonl`, with a checksum; of a video with its rate and length."
     path = os.path.join(root, line['source'])
-    line = line | dict(sha256=checksum(path) if line['size'] else None)
+    line = line | dict(checksum=checksum(path) if line['size'] else None)
     if not is_video_name(line['source']): return line
     try:
         with Video(path) as video: rate,seconds = video.rate,video.seconds
@@ -101,8 +101,8 @@ def _check_facts(plan:Plan, facts:dict):
 def _has_changed(plan:Plan, was:dict, now:dict) -> bool:
     "Is a file another one than it was?"
     if was['size'] != now['size']: return True
-    if not was.get('sha256') or was['stamp'] == now['stamp']: return False
-    return was['sha256'] != checksum(plan.path(was['source']))
+    if not was.get('checksum') or was['stamp'] == now['stamp']: return False
+    return was['checksum'] != checksum(plan.path(was['source']))
 
 def _check_files(plan:Plan, sources:list):
     "Refuse files that have changed."

@@ -32,13 +32,15 @@ from ..learn.to_onnx import FromPixels
 from ..target import Column, Target, target_of
 
 # %% ../../nbs/train/27_heads.ipynb #747a0143
+_A_COLUMN = 'tags' # what a bundle calls heads of which each answers one column
+
 def _addable(bundle:Bundle, column:str, epochs:int):
     "Refuse what no head can be added to, and a head that nothing trains."
     if epochs < 1: raise SimpsonsError(f'epochs={epochs} trains nothing: give 1 or more')
     if bundle.members:
         raise SimpsonsError(f'{bundle.path} is an ensemble, whose members have their own features: '
                             'add the head to one network')
-    if bundle.head != 'tags':
+    if bundle.head != _A_COLUMN:
         raise SimpsonsError(f'{bundle.path} answers with one head, not with one a column: '
                             'train one with `simpsons train DATA --recipe tags`')
     if column in bundle.target.names:
