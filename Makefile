@@ -54,7 +54,7 @@ check-clean: env
 # README.md is what nbs/index.ipynb says
 define readme_to
 	$(BIN)/jupyter nbconvert --log-level ERROR --to markdown --output-dir $(1) --output README nbs/index.ipynb
-	sed -i 's#(images/#(nbs/images/#g; 1{/^$$/d}' $(1)/README.md
+	sed -i 's#(images/#(nbs/images/#g; 1{/^$$/d}; /^\*After: /,+1d' $(1)/README.md
 endef
 readme: env
 	$(call readme_to,.)
