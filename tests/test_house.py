@@ -172,3 +172,10 @@ from simpsons_fastai import Predictor, ask
 print([o for o in ('torch', 'fastai', 'timm', 'pandas') if o in sys.modules])'''
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: str(p.relative_to(NBS)))
+def test_outputs_name_no_path_of_a_machine(path):
+    said = json.dumps([o for c in cells(path) for o in c.get('outputs', [])])
+    found = re.search(r'.{0,40}(site-packages|/root/|/home/\w|/Users/\w).{0,40}', said)
+    assert not found, found[0]
