@@ -50,7 +50,7 @@ def test_numbers_as_labels_and_splits_in_any_words_end_in_a_run(tmp_path):
     table = pd.DataFrame(dict(path=sorted(tmp_path.glob('*/*.bmp')), label=[0]*6 + [1]*6, split=['train', 'Training', None, 'val', 'validation', 'testing']*2))
     assert split_table(as_table(table)).split.value_counts().to_dict() == dict(train=6, valid=4, test=2)
     run = train(table, tmp_path/'run', 'frames', quick=True, cache='off')
-    assert run.config['vocab'] == ['0', '1'] and set(run.table.label.map(str)) == {'0', '1'}
+    assert run.target.vocab == ['0', '1'] and set(run.table.label.map(str)) == {'0', '1'}
 
 
 def test_mistakes_are_told_in_a_sentence(tmp_path):
