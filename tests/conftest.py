@@ -17,6 +17,15 @@ def simpsons(*args, cwd=None):
     return subprocess.run([sys.executable, '-m', 'simpsons_fastai.cli', *map(str, args)], capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
 
 
+@pytest.fixture(autouse=True)
+def own_environment():
+    "What a test leaves in the environment would reach the tests after it."
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys(): del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture
 def refused(monkeypatch, capfd, tmp_path):
     "The one sentence that the program ends with, run in this process: to start one takes longer than to refuse."

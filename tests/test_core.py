@@ -29,6 +29,7 @@ def lacking(name): raise ModuleNotFoundError(f'No module named {name!r}', name=n
 @pytest.mark.parametrize('name, lacks, extra', [('av', 'av', 'archive'), ('cleanlab.rank', 'cleanlab', 'clean'), ('kagglehub', 'kagglehub', 'train'),
                                                 ('albumentations', 'albumentations', 'albumentations'), ('uvicorn', 'uvicorn', 'serve')])
 def test_a_missing_package_is_told_with_its_extra(name, lacks, extra, monkeypatch):
+    for loaded in [o for o in sys.modules if o.startswith(f'{lacks}.')]: monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, lacks, None)
     with pytest.raises(SimpsonsError) as e: need(name)
     assert str(e.value) == f"this needs {lacks}, which is not installed: pip install 'simpsons_fastai[{extra}]'"

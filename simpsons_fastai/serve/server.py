@@ -111,8 +111,8 @@ def serve(
     hung = _hang_ups() # while the bundle is loaded, too
     check_host(host, os.environ.get('SIMPSONS_API_KEY', '').strip(), insecure)
     app = make_app(bundle, limits, **options)
+    door = _listen(host, port)
     _lean()
     Image.MAX_IMAGE_PIXELS = 4*limits.pixels # Pillow refuses twice that
-    door = _listen(host, port)
     shown = f'[{host}]' if ':' in host else host
     Server(_config(app, limits), app.state.service, f'http://{shown}:{door.getsockname()[1]}', hung).run(sockets=[door])
