@@ -17,13 +17,13 @@ from ..pictures.columns import asked_columns, leave_out
 from ..learn.loaders import simpsons_dls
 from ..learn.speed import Compile, ProgressiveResize
 from ..learn.learner import OPTIMISERS, simpsons_learner
-from ..learn.recipes import QUICK_PICTURES, Recipe, asked, find_recipe, override, quick as make_quick, settled
+from ..learn.recipes import QUICK_PICTURES, Recipe, asked, find_recipe, override, quick as make_quick, settled, takes_smoothing
 from ..learn.fit import halves
 
 # %% ../../nbs/train/03_prepare.ipynb #01a9f516
 def _check_together(recipe:Recipe, fields:dict):
     "Refuse fields that do not go together."
-    if recipe.loss == 'focal' and fields.get('smoothing'):
+    if not takes_smoothing(recipe) and fields.get('smoothing'):
         raise SimpsonsError('--smoothing is not for the focal loss, which takes none: leave one of the two out')
     if recipe.ensemble != 'none' and not recipe.checkpoint_every:
         raise SimpsonsError(f'--ensemble {recipe.ensemble} averages checkpoints, and none are kept: '
