@@ -16,7 +16,8 @@ from ..pictures.table import as_table
 from ..pictures.columns import asked_columns, leave_out
 from ..learn.loaders import simpsons_dls
 from ..learn.speed import Compile, ProgressiveResize
-from ..learn.learner import OPTIMISERS, simpsons_learner
+from ..learn.optimisers import OPTIMISERS
+from ..learn.learner import simpsons_learner
 from ..learn.recipes import QUICK_PICTURES, Recipe, asked, find_recipe, override, quick as make_quick, settled
 from ..learn.fit import halves
 
