@@ -12,7 +12,7 @@ from fastai.vision.all import *
 from ..core import interactive, say
 from ..pictures.preprocess import views
 from .columns import target_in
-from .losses import loss_of, metrics_of
+from .losses import WholeLoss, loss_of, metrics_of, needs_whole
 from .loaders import backbone_preprocess, preprocess_of, use_preprocess
 from .models import drop_unused, head_args, set_dropout
 from .optimisers import adamw
@@ -67,6 +67,7 @@ def _build(dls:DataLoaders, arch:str, head:str, kwargs:dict, **how) -> Learner:
     learn = vision_learner(dls, arch, **how, **args | kwargs)
     learn.head = head
     drop_unused(learn.model)
+    if needs_whole(learn.loss_func): learn.recorder.loss = WholeLoss()
     return learn
 
 # %% ../../nbs/learn/14_learner.ipynb #58aa6a6d
