@@ -131,6 +131,7 @@ def _is_text(o) -> bool: return isinstance(o, str) and len(o) <= 1000
 def _strings(o, least:int) -> bool:
     return isinstance(o, list) and least <= len(o) <= 100_000 and all(map(_is_text, o)) and len(set(o)) == len(o)
 
+# %% ../../nbs/model/02_bundle.ipynb #474a8470
 def _threshold_ok(o, n:int) -> bool:
     if isinstance(o, list): return len(o) == n and all(_number(v, 0, 1) for v in o)
     return o is None or _number(o, 0, 1)
@@ -151,6 +152,7 @@ def _is_arch(o) -> bool:
     "Is it a name of timm's own, and not one that leads to a hub or a folder?"
     return isinstance(o, str) and re.fullmatch(r'\w[\w.+-]{0,127}', o, re.ASCII) is not None
 
+# %% ../../nbs/model/02_bundle.ipynb #e060323a
 def _member_ok(o) -> bool:
     if not isinstance(o, dict): return False
     return _is_arch(o.get('arch')) and o.get('head') in _HEADS and _number(o.get('share'), 0, 1)
@@ -159,6 +161,7 @@ def _members_ok(o) -> bool:
     if o is None: return True
     return isinstance(o, list) and all(map(_member_ok, o)) and math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
 
+# %% ../../nbs/model/02_bundle.ipynb #8131b300
 def _is_plain(o, depth:int=16) -> bool:
     "Is it data of JSON that JSON can write again: not too deep, and every number finite?"
     if isinstance(o, (dict, list)):
