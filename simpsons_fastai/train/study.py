@@ -15,6 +15,7 @@ import optuna
 from sqlalchemy import URL
 from ..core import SimpsonsError, read_json, say, write_json
 from ..learn.recipes import FIELDS, Recipe, field_type, override, settled
+from ..learn.fit import total_epochs
 from .prepare import prepare_recipe, recipe_table
 from .tune import fit_trial, parse_budget
 from .race import Race
@@ -148,7 +149,7 @@ def _common(recipe:str|Recipe, vary:dict, quick:bool, epochs:int|None, fields:di
 def _planned(out:Path, plan:dict, base:Recipe) -> optuna.Study:
     "The study of a folder, with its trials in the queue."
     _same_study(out, plan)
-    found = _open_study(out, _pruner(base.epochs, plan['prune']))
+    found = _open_study(out, _pruner(total_epochs(base), plan['prune']))
     _enqueue(found, _combinations(base, plan['vary'], plan['seeds']))
     return found
 
