@@ -133,20 +133,25 @@ def _threshold_ok(o, n:int) -> bool:
 def _column_ok(o) -> bool:
     if not (isinstance(o, dict) and isinstance(o.get('name'), str) and o.get('kind') in KINDS): return False
     if not _strings(o.get('values'), KINDS[o['kind']].least): return False
-    return _number(o.get('temperature'), 1e-6, 1e6) and _threshold_ok(o.get('threshold'), len(o['values']))
+    return _temperature_ok(o.get('temperature')) and _threshold_ok(o.get('threshold'), len(o['values']))
 
 # %% ../../nbs/model/02_bundle.ipynb #9c3b5db0
 def _columns_ok(o) -> bool:
     return isinstance(o, list) and bool(o) and all(map(_column_ok, o)) and len({c['name'] for c in o}) == len(o)
 
 # %% ../../nbs/model/02_bundle.ipynb #311bdc8f
-def _member_ok(o) -> bool:
-    if not isinstance(o, dict): return False
-    return all(isinstance(o.get(k), str) for k in ('arch', 'head')) and _number(o.get('share'), 0, 1)
+def _temperature_ok(o) -> bool: return _number(o, 1e-6, 1e6)
 
-def _members_ok(o) -> bool:
+def _member_ok(o, n:int, deepest:int) -> bool:
+    if not isinstance(o, dict) or not all(isinstance(o.get(k), str) for k in ('arch', 'head')): return False
+    warm = o.get('temperatures', [1.]*n)
+    asked = o.get('tta', 'none') in list(TTA) and isinstance(warm, list) and len(warm) == n
+    return asked and all(map(_temperature_ok, warm)) and _number(o.get('share'), 0, 1) and _members_ok(o.get('members'), n, deepest - 1)
+
+def _members_ok(o, n:int, deepest:int=4) -> bool: # of n columns; an ensemble may be a member
     if o is None: return True
-    return isinstance(o, list) and all(map(_member_ok, o)) and math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
+    if not (isinstance(o, list) and deepest and all(_member_ok(m, n, deepest) for m in o)): return False
+    return math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
 
 def _is_dict(o) -> bool: return isinstance(o, dict)
 
@@ -157,7 +162,8 @@ _CHECKS = dict(
     arch=lambda o: _is_text(o) and bool(o),
     head=lambda o: o in ('fastai', 'linear', 'plain', 'tags', 'ensemble'),
     tta=lambda o: _is_text(o) and o in TTA,
-    columns=_columns_ok, preprocess=_preprocess_ok, members=_members_ok, created=_is_text,
+    columns=_columns_ok, preprocess=_preprocess_ok, created=_is_text,
+    members=lambda o: o is None or isinstance(o, list), # see `_members_ok`
     metrics=_is_dict, parity=_is_dict, data=_is_dict, versions=_is_dict)
 
 # %% ../../nbs/model/02_bundle.ipynb #3df111db
@@ -174,9 +180,9 @@ def _check_config(cfg, path:Path) -> dict:
         raise SimpsonsError(f'{path} has schema {cfg.get("schema")!r} and this version reads 1, 2 and {SCHEMA}: '
                             'install the simpsons_fastai that made it')
     cfg = _as_now(cfg)
-    for key,good in _CHECKS.items():
-        if key not in cfg or not good(cfg[key]):
-            raise SimpsonsError(f'{path}/config.json has no valid {key!r}: {AGAIN}')
+    bad = [key for key,good in _CHECKS.items() if key not in cfg or not good(cfg[key])]
+    if not bad and not _members_ok(cfg['members'], len(cfg['columns'])): bad = ['members']
+    if bad: raise SimpsonsError(f'{path}/config.json has no valid {bad[0]!r}: {AGAIN}')
     return cfg
 
 # %% ../../nbs/model/02_bundle.ipynb #4169bae4
