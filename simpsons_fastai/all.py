@@ -14,7 +14,7 @@ from .target import Column, Prediction, Target
 from .pictures.open import check_images, open_image
 from .pictures.preprocess import Preprocess
 from .pictures.scan import scan
-from .pictures.sheet import read_table
+from .pictures.spreadsheet import read_table
 from .pictures.table import as_table
 from .pictures.split import split_table
 from .pictures.drawn import springfield_mini

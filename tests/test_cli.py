@@ -115,7 +115,7 @@ OPTIONS = { # of every command: an argument by its name, an option as it is type
     'download': 'dest',
     'ensemble': 'members --out|-o --which --data --split',
     'evaluate': 'bundle data --split --pattern --out',
-    'label': 'bundle source --out|-o --fps --scenes --k --bs --shard --runtime --precision --device --num-workers --tta --engine --address',
+    'label': 'bundle source --out|-o --fps --scenes --k --bs --shard --runtime --precision --device --num-workers --tta --engine --address --verify',
     'mini': 'path --n --seed',
     'predict': 'what --url --bs --runtime --precision --tta',
     'recipes': '',

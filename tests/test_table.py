@@ -6,7 +6,7 @@ from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.pictures.columns import CHARACTER_TAGS, TOWNSFOLK_TAGS, any_words, for_file, leave_out, one_word
 from simpsons_fastai.pictures.split import split_table
 from simpsons_fastai.pictures.scan import journey, scan
-from simpsons_fastai.pictures.sheet import read_table
+from simpsons_fastai.pictures.spreadsheet import read_table
 from simpsons_fastai.pictures.table import as_table, usable
 from simpsons_fastai.target import AnyOf, OneOf, Target, one_label
 

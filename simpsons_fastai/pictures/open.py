@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from ..core import SimpsonsError, track
-from .guard import FORMATS, Bounds, FileBytes, structure_reason
+from .guard import FORMATS, Bounds, FileBytes, exif_reason, structure_reason
 
 # %% ../../nbs/pictures/01_open.ipynb #325ef1e2
 def _white(grey:np.ndarray, mode:str) -> float:
@@ -38,9 +38,13 @@ def _to_8bit(im:Image.Image) -> Image.Image:
     return Image.fromarray(a.round(out=a).astype(np.uint8))
 
 # %% ../../nbs/pictures/01_open.ipynb #09bdf014
+def _orientation(im:Image.Image) -> int: # as EXIF numbers them
+    "How a picture lies; 1, upright, where its EXIF block had better not be read."
+    return 1 if exif_reason(im.info.get('exif', b'')) else im.getexif().get(ExifTags.Base.Orientation, 1)
+
 def _upright(im:Image.Image) -> Image.Image:
     "Turned as the EXIF tag says."
-    try: return im if im.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(im)
+    try: return ImageOps.exif_transpose(im) if _orientation(im) != 1 else im
     except Exception: return im # a damaged EXIF block does not make a picture bad
 
 def _on_white(im:Image.Image) -> Image.Image:

@@ -18,7 +18,7 @@ from .walk import say_left, telling
 from .columns import asked_columns, cell_text, from_file, with_traits, with_words
 from .rows import labelled_rows, one_row_a_file, some_rows, split_names
 from .scan import scan
-from .sheet import read_table
+from .spreadsheet import read_table
 
 # %% ../../nbs/pictures/05_table.ipynb #410891d0
 def is_table(

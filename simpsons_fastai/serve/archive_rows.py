@@ -176,5 +176,5 @@ def write_shard(
     "Write a shard, whole or not at all."
     table = pa.Table.from_pylist(rows, row_schema(plan.target).with_metadata(dict(plan=plan.id)))
     with writable(plan.out), write_whole(plan.file(number)) as tmp:
-        pq.write_table(table, tmp, compression='zstd')
+        pq.write_table(table, tmp, compression='zstd', write_page_checksum=True)
         with open(tmp, 'rb') as f: os.fsync(f.fileno())
