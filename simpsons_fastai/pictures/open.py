@@ -83,6 +83,7 @@ _REASONS = {FileNotFoundError: 'missing file',
             IsADirectoryError: 'a folder, not a picture',
             PermissionError: 'no permission to read it',
             UnidentifiedImageError: 'not a picture',
+            MemoryError: 'takes too much memory to decode',
             Image.DecompressionBombError: f'too many pixels (over {MAX_PIXELS:,})'}
 
 def _why(e:Exception) -> str:
