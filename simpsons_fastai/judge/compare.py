@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
 from safetensors import safe_open
-from ..core import SimpsonsError, real_paths, save_figure, say, write_whole
+from ..core import SimpsonsError, real_paths, save_figure, say
+from ..pictures.sheet import write_sheet
 from ..model.run import Run
 from .intervals import bootstrap, indicators, interval
 from ..target import Column
@@ -191,8 +192,8 @@ class Comparison:
     def write(self, out:str|Path):
         "Write `comparison.csv`, `per_class.csv` and `comparison.png`, each whole or not at all."
         out = Path(out)
-        with write_whole(out/'comparison.csv') as tmp: self.table.to_csv(tmp, index=False)
-        with write_whole(out/'per_class.csv') as tmp: self.per_class.to_csv(tmp, index_label='label')
+        write_sheet(out/'comparison.csv', self.table)
+        write_sheet(out/'per_class.csv', self.per_class.rename_axis('label').reset_index())
         save_figure(self.plot(), out/'comparison.png')
 
 # %% ../../nbs/judge/05_compare.ipynb #5c52a2d6

@@ -10,6 +10,7 @@ __all__ = ['SPLIT_NAMES', 'score_line', 'copies_line', 'score_tables', 'class_ta
 # %% ../../nbs/judge/08_numbers.ipynb #abc63cf2
 import numpy as np, pandas as pd
 from fastcore.xml import FT, Details, P, Span, Summary, Td
+from ..pictures.sheet import read_back
 from ..model.run import Run
 from .page import as_text, html_table
 
@@ -114,7 +115,7 @@ def _counts(per_class:dict, caption:str) -> FT:
 def _left_out(run:Run, most:int=50) -> list:
     "The pictures that were left out of the training, and why."
     file = run.path/'broken.csv'
-    rows = pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else pd.DataFrame(columns=['path', 'reason'])
+    rows = read_back(pd.read_csv(file, dtype=str, keep_default_na=False)) if file.is_file() else pd.DataFrame(columns=['path', 'reason'])
     if rows.empty: return [P('No picture was left out.')]
     table = html_table('Pictures left out', ['file', 'reason'], rows[['path', 'reason']][:most].to_numpy().tolist())
     return [P(f'{len(rows)} pictures were left out, as they cannot be used.'), Details(Summary(f'The first {min(most, len(rows))}'), table)]

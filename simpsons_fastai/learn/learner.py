@@ -12,7 +12,7 @@ from fastai.vision.all import *
 from ..core import interactive, say
 from ..pictures.preprocess import views
 from .columns import target_in
-from .losses import loss_of, metrics_of
+from .losses import WholeLoss, loss_of, metrics_of, needs_whole
 from .loaders import backbone_preprocess, preprocess_of, use_preprocess
 from .models import drop_unused, head_args, set_dropout
 from .optimisers import adamw
@@ -67,6 +67,7 @@ def _build(dls:DataLoaders, arch:str, head:str, kwargs:dict, **how) -> Learner:
     learn = vision_learner(dls, arch, **how, **args | kwargs)
     learn.head = head
     drop_unused(learn.model)
+    if needs_whole(learn.loss_func): learn.recorder.loss = WholeLoss()
     return learn
 
 # %% ../../nbs/learn/14_learner.ipynb #58aa6a6d
@@ -105,7 +106,8 @@ def simpsons_learner(
     how = dict(pretrained=fetch, opt_func=opt_func, metrics=metrics_of(target_in(dls)) if metrics is None else metrics)
     learn = _build(dls, arch, head, kwargs, cbs=speed_cbs(policy, dls.device) + L(cbs), **how)
     said = _dress(learn, dropout, weights, line, state)
-    if verbose: say(f'{said}\n{policy}')
+    if verbose:
+        for o in (said, policy): say(o)
     return learn
 
 # %% ../../nbs/learn/14_learner.ipynb #168c8eee
