@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..core import SimpsonsError
 from .walk import media_below
+from ..text import restored
 
 # %% ../../nbs/pictures/12_footage.ipynb #46317f64
 _LISTS = '.txt', '.csv'
@@ -25,7 +26,7 @@ def _written(f, file:Path): # yields text
     rows = csv.DictReader(f)
     if 'path' not in (rows.fieldnames or ()):
         raise SimpsonsError(f'{file} has no column path: name the column of the files so')
-    yield from (o['path'] for o in rows)
+    yield from (restored(o['path']) for o in rows)
 
 # %% ../../nbs/pictures/12_footage.ipynb #97dd6f01
 def _listed(file:Path): # yields paths

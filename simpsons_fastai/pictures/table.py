@@ -15,6 +15,7 @@ import pandas as pd
 from ..core import SimpsonsError, existing_folder, real_paths, say, utf8_paths
 from ..target import Target
 from .open import check_images
+from .sheet import read_back
 from .walk import opened, walk
 from .columns import asked_columns, cell_text, from_file, with_traits, with_words
 
@@ -113,7 +114,7 @@ def scan(
 # %% ../../nbs/pictures/05_table.ipynb #204b4bb5
 def _load_csv(csv:Path) -> pd.DataFrame:
     "A CSV file as text columns."
-    try: return pd.read_csv(csv, dtype=str, keep_default_na=False, na_values=[''])
+    try: return read_back(pd.read_csv(csv, dtype=str, keep_default_na=False, na_values=['']))
     except FileNotFoundError: raise SimpsonsError(f'{csv} is missing: give a CSV file that exists') from None
     except (ValueError, OSError) as e:
         why = f'{csv} cannot be read as CSV ({e})'

@@ -160,7 +160,7 @@ def _model(shown:OneColumn|Columns, i:int):
     with gr.Tab('One picture'): _one(shown, queue)
     with gr.Tab('Several pictures'): _several(shown, queue)
     with gr.Accordion('About this model', open=False):
-        gr.Markdown(card(shown.predictor.bundle), latex_delimiters=[], elem_classes='card')
+        gr.HTML(card(shown.predictor.bundle), elem_classes='card prose')
 
 def make_demo(
     *predictors:Predictor # with several, each has a tab

@@ -21,6 +21,7 @@ from ..pictures.decoders import decoder_pool
 from ..pictures.open import Limits, PictureError, jpeg_uri
 from ..model.predictor import Predictor
 from ..target import Column, facts
+from ..text import disarmed
 
 # %% ../../nbs/serve/22_demo_answers.ipynb #8400f5e2
 LIMITS = Limits()
@@ -158,14 +159,12 @@ def table(
     cells = [[name, *shown.cells(o), o.get('error', '')] for name,o in zip(names, rows)]
     return [['name', *shown.header, 'error'], *cells]
 
-def _no_formula(o): return f"'{o}" if isinstance(o, str) and o.startswith(('=', '+', '-', '@', '\t', '\r')) else o
-
 def csv_text(
     rows:list, # of lists
 ) -> str:
     "Rows as CSV; no cell is a formula."
     out = io.StringIO()
-    csv.writer(out).writerows(map(_no_formula, o) for o in rows)
+    csv.writer(out).writerows(map(disarmed, o) for o in rows)
     return out.getvalue()
 
 # %% ../../nbs/serve/22_demo_answers.ipynb #96fdc558

@@ -16,14 +16,16 @@ from ..pictures.table import as_table
 from ..pictures.columns import asked_columns, leave_out
 from ..learn.loaders import simpsons_dls
 from ..learn.speed import Compile, ProgressiveResize
-from ..learn.learner import OPTIMISERS, simpsons_learner
-from ..learn.recipes import QUICK_PICTURES, Recipe, asked, find_recipe, override, quick as make_quick, settled
-from ..learn.fit import halves
+from ..learn.optimisers import OPTIMISERS
+from ..learn.learner import simpsons_learner
+from ..learn.recipes import (QUICK_PICTURES, Recipe, asked, find_recipe, override, quick as make_quick,
+                                             settled, takes_smoothing)
+from ..learn.fit import halves, total_epochs
 
 # %% ../../nbs/train/03_prepare.ipynb #01a9f516
 def _check_together(recipe:Recipe, fields:dict):
     "Refuse fields that do not go together."
-    if recipe.loss == 'focal' and fields.get('smoothing'):
+    if not takes_smoothing(recipe) and fields.get('smoothing'):
         raise SimpsonsError('--smoothing is not for the focal loss, which takes none: leave one of the two out')
     if recipe.ensemble != 'none' and not recipe.checkpoint_every:
         raise SimpsonsError(f'--ensemble {recipe.ensemble} averages checkpoints, and none are kept: '
@@ -82,7 +84,7 @@ def recipe_learner(
     r = recipe
     dls = simpsons_dls(table, r.size, r.bs, r.valid, r.aug, seed, r.arch,
                        test=r.test, sampler=r.sampler, **asked(r), **kwargs)
-    cbs = [ProgressiveResize()]*r.progressive + [Compile()]*r.compile
+    cbs = [ProgressiveResize(epochs=total_epochs(r))]*r.progressive + [Compile()]*r.compile
     splitter = halves if r.schedule == 'gradual' else default_split
     return simpsons_learner(dls, r.arch, r.weights, r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],
                             splitter=splitter, cbs=cbs)
