@@ -37,8 +37,8 @@ def _say_classes(classes:dict):
         show(f"  {label:30} {scores}  n {o['support']}")
 
 def _say_scores(split:str, o:dict):
-    means = f"macro F1 {o['macro_f1']:.4f}, weighted F1 {o['weighted_f1']:.4f}, accuracy {o['accuracy']:.4f}"
-    print(f"{split}: {means} on {o['n']} pictures")
+    from simpsons_fastai.judge.numbers import score_line
+    print(f'{split}: {score_line(o)}')
     if len(o['per_column']) == 1: return _say_classes(o['per_class'])
     for column,own in o['per_column'].items():
         print(f"{column}: macro F1 {own['macro_f1']:.4f}, accuracy {own['accuracy']:.4f} on {own['n']} pictures")
