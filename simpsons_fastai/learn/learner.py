@@ -106,7 +106,8 @@ def simpsons_learner(
     how = dict(pretrained=fetch, opt_func=opt_func, metrics=metrics_of(target_in(dls)) if metrics is None else metrics)
     learn = _build(dls, arch, head, kwargs, cbs=speed_cbs(policy, dls.device) + L(cbs), **how)
     said = _dress(learn, dropout, weights, line, state)
-    if verbose: say(f'{said}\n{policy}')
+    if verbose:
+        for o in (said, policy): say(o)
     return learn
 
 # %% ../../nbs/learn/14_learner.ipynb #168c8eee

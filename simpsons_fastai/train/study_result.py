@@ -15,7 +15,8 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from ..core import save_figure, write_whole
+from ..core import save_figure
+from ..pictures.sheet import read_back, write_sheet
 
 # %% ../../nbs/train/25_study_result.ipynb #4d75f205
 @dataclass
@@ -29,7 +30,7 @@ class StudyResult:
         file:str|Path, # a `study.csv`
     ) -> 'StudyResult':
         "The trials that were written."
-        trials = pd.read_csv(file, keep_default_na=False, na_values=[''])
+        trials = read_back(pd.read_csv(file, keep_default_na=False, na_values=['']))
         return cls(trials, [*trials.columns[1:trials.columns.get_loc('seed')]])
 
     @property
@@ -150,5 +151,5 @@ def plot(self:StudyResult) -> Figure:
 @patch
 def write(self:StudyResult, out:str|Path):
     "Write `study.csv` and `study.png` into a folder."
-    with write_whole(Path(out)/'study.csv') as tmp: self.trials.to_csv(tmp, index=False)
+    write_sheet(Path(out)/'study.csv', self.trials)
     save_figure(self.plot(), Path(out)/'study.png')

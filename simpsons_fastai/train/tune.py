@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from fastai.vision.all import *
 from matplotlib.figure import Figure
 import optuna
-from ..core import SimpsonsError, save_figure, say, write_whole
+from ..core import SimpsonsError, save_figure, say
+from ..pictures.sheet import write_sheet
 from ..learn.recipes import Recipe, takes_smoothing
 from ..learn.fit import fit_recipe
 from .record import RunRecorder
@@ -124,7 +125,7 @@ def save(self:Tuning,
     folder:str|Path, # a run's folder
 ):
     "Write `tuning.csv` and `tuning.png`."
-    with write_whole(Path(folder)/'tuning.csv') as tmp: self.trials.to_csv(tmp, index=False)
+    write_sheet(Path(folder)/'tuning.csv', self.trials)
     save_figure(self.plot(), Path(folder)/'tuning.png')
 
 # %% ../../nbs/train/24_tune.ipynb #3bcb2c9d
