@@ -37,8 +37,8 @@ def _say_classes(classes:dict):
         show(f"  {label:30} {scores}  n {o['support']}")
 
 def _say_scores(split:str, o:dict):
-    means = f"macro F1 {o['macro_f1']:.4f}, weighted F1 {o['weighted_f1']:.4f}, accuracy {o['accuracy']:.4f}"
-    print(f"{split}: {means} on {o['n']} pictures")
+    from simpsons_fastai.judge.numbers import score_line
+    print(f'{split}: {score_line(o)}')
     if len(o['per_column']) == 1: return _say_classes(o['per_class'])
     for column,own in o['per_column'].items():
         print(f"{column}: macro F1 {own['macro_f1']:.4f}, accuracy {own['accuracy']:.4f} on {own['n']} pictures")
@@ -59,13 +59,16 @@ def evaluate(call:Call,
     from simpsons_fastai.core import write_json
     from simpsons_fastai.pictures.table import as_table, usable
     from simpsons_fastai.judge.evaluate import evaluate_table
+    from simpsons_fastai.judge.seen import seen_before, warning_of
     from simpsons_fastai.model.predictor import Predictor
     table = as_table(data, pattern, known=facts.target)
     split,part = labelled_part(table, split, facts.target)
     rows,broken = usable(part)
-    result = dict(split=split, left_out=len(broken)) | evaluate_table(Predictor(facts), rows).scores
+    seen = seen_before(facts, rows.path)
+    result = dict(split=split, left_out=len(broken), seen=seen) | evaluate_table(Predictor(facts), rows).scores
     if out: write_json(out, result)
     _say_scores(split, result)
+    if said := warning_of(seen, len(rows)): print(said)
 
 # %% ../../nbs/commands/03_judging.ipynb #6be49732
 @command('judge.compare:compare_runs', runs=dict(type=list[Path], help="runs' folders, two or more"),

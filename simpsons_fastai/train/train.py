@@ -19,7 +19,7 @@ from .record import RunRecorder, TensorBoardLines, environment, is_main, write_c
 from .resume import resumable
 from .processes import alone, everywhere, held, in_turn, joined, n_processes, on_main
 from .distributed import check_processes, resumable_together, together
-from .prepare import prepare_recipe, recipe_learner, recipe_table
+from .prepare import prepare_recipe, recipe_learner, recipe_table, say_source
 from .finish import finish_run
 
 # %% ../../nbs/train/08_train.ipynb #378ada76
@@ -97,7 +97,9 @@ def _train(source, out:str|Path|None, recipe:Recipe, how:How, begun:Callable) ->
     everywhere(how.check, recipe.compile)
     path = on_main(free_path, out, f'{recipe.name}-{recipe.arch}')
     set_seed(how.seed)
-    table = everywhere(recipe_table, recipe, source, how.seed, how.pattern, how.quick)
+    aside = []
+    table = everywhere(recipe_table, recipe, source, how.seed, how.pattern, how.quick, aside)
+    on_main(say_source, recipe, source, table, aside)
     learn = in_turn(lambda: recipe_learner(recipe, table, how.seed, **_loading(how)))
     run = on_main(new_run, path)
     with held(path):
@@ -150,15 +152,6 @@ def _check_processes(run:Run, was:int):
     raise SimpsonsError(f'{run.path} was trained by {was} {processes}, not {n_processes()}: {way}, or add --force')
 
 # %% ../../nbs/train/08_train.ipynb #34edde5e
-def _table_of(run:Run) -> pd.DataFrame:
-    "A run's table as it was trained on."
-    table = run.table
-    first = Path(table.path[0])
-    if not first.exists() and not first.is_absolute():
-        there = run.config['environment']['folder']
-        raise SimpsonsError(f"{first} is not here: go on from the folder {there}, where the run was begun")
-    return table
-
 def _begun(run:Run, asked:dict, force:bool) -> tuple:
     "The options and the table of a run that was broken off."
     if not (run.path/'config.json').is_file():
@@ -166,7 +159,7 @@ def _begun(run:Run, asked:dict, force:bool) -> tuple:
     if is_finished(run.path): raise SimpsonsError(f'{run.path} is finished: there is nothing left to do')
     options = _asked_for(run, asked, force)
     if not force: _check_processes(run, options.get('processes', 1))
-    return options,_table_of(run)
+    return options,run.table
 
 # %% ../../nbs/train/08_train.ipynb #70df7dd2
 def resume(
