@@ -30,9 +30,9 @@ lint: env
 fast: env
 	$(BIN)/python -m pytest -q tests/test_house.py tests/test_project.py tests/test_target.py tests/test_data.py
 
-# what CI runs
+# what CI runs: two workers, a thread each, a file at a time
 test: env browser lint check-export check-clean check-readme check-notebooks
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # trainings that are killed and starved in every way we know, and at 100 random moments more
 chaos: env

@@ -6,7 +6,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/fit.html.md"""
 
 # %% auto #0
 __all__ = ['MIXES', 'RECORDS_AT', 'SCHEDULES', 'SomeCutMix', 'SomeMixUp', 'mix_of', 'LabelSmoothing', 'WeightsEMA', 'halves',
-           'EarlyStop', 'LowerOnPlateau', 'fit_recipe', 'fit_from_scratch']
+           'EarlyStop', 'LowerOnPlateau', 'total_epochs', 'fit_recipe', 'fit_from_scratch']
 
 # %% ../../nbs/learn/16_fit.ipynb #1dfe7c22
 from fastai.vision.all import *
@@ -70,22 +70,51 @@ class WeightsEMA(Callback):
         self.decay,self.step = decay,0
         self.ema = None # the average
         self.trained = None # the weights as they are trained, while the average stands in their place
+        self.amid = False # in an epoch's training?
+
+    def _begin(self):
+        self.ema = ModelEmaV3(get_model(self.model), decay=self.decay, use_warmup=True, warmup_power=3/4)
+        self.step = 0
 
     def before_fit(self):
-        if self.ema is not None: return
-        self.ema = ModelEmaV3(get_model(self.model), decay=self.decay, use_warmup=True, warmup_power=3/4)
+        if self.ema is None: self._begin()
 
     def after_batch(self):
+        if hasattr(self, 'lr_finder'): return
         self.ema.update(get_model(self.model), self.step)
         self.step += 1
 
-    def before_validate(self):
-        self.trained = {k: v.clone() for k,v in get_model(self.model).state_dict().items()}
-        get_model(self.model).load_state_dict(self.ema.module.state_dict())
+# %% ../../nbs/learn/16_fit.ipynb #599b3d21
+@patch
+def _stands(self:WeightsEMA) -> bool:
+    "Does the average stand in the network's place? Not where other weights were loaded since."
+    if self.trained is None: return False
+    mine = get_model(self.model).state_dict()
+    return all(torch.equal(v, mine[k]) for k,v in self.ema.module.state_dict().items())
 
-    def before_train(self):
-        if self.trained is not None: get_model(self.model).load_state_dict(self.trained)
-        self.trained = None
+@patch
+def before_validate(self:WeightsEMA):
+    if self.ema is None or self.trained is not None: return
+    self.trained = {k: v.clone() for k,v in get_model(self.model).state_dict().items()}
+    get_model(self.model).load_state_dict(self.ema.module.state_dict())
+
+@patch
+def _give_back(self:WeightsEMA):
+    if self._stands(): get_model(self.model).load_state_dict(self.trained)
+    elif self.trained is not None: self._begin()
+    self.trained = None
+
+@patch
+def before_train(self:WeightsEMA):
+    if hasattr(self, 'lr_finder'): return
+    self._give_back()
+    self.amid = True
+
+@patch
+def after_train(self:WeightsEMA): self.amid = False
+@patch
+def after_validate(self:WeightsEMA):
+    if self.amid: self._give_back()
 
 # %% ../../nbs/learn/16_fit.ipynb #19db3f7b
 @patch
@@ -126,10 +155,10 @@ def _head_first(learn:Learner, r:Recipe, **kwargs):
 # %% ../../nbs/learn/16_fit.ipynb #171cfaff
 def _gradual(learn:Learner, r:Recipe, **kwargs):
     _head_first(learn, r, **kwargs)
-    some = max(1, r.epochs//3)
-    for n_groups,epochs,lr in ((-2, some, r.lr/2), (None, max(1, r.epochs - some), r.lr/4)):
-        learn.freeze_to(n_groups) if n_groups else learn.unfreeze()
-        learn.fit_one_cycle(epochs, slice(lr/100, lr), wd=r.wd, **kwargs)
+    some = min(max(1, r.epochs//3), r.epochs - 1)
+    for n_groups,epochs,lr in ((-2, some, r.lr/2), (0, r.epochs - some, r.lr/4)):
+        learn.freeze_to(n_groups)
+        if epochs: learn.fit_one_cycle(epochs, slice(lr/100, lr), wd=r.wd, **kwargs)
 
 def _plateau(learn:Learner, r:Recipe, cbs:list):
     _head_first(learn, r, cbs=cbs)
@@ -137,6 +166,12 @@ def _plateau(learn:Learner, r:Recipe, cbs:list):
     learn.fit(r.epochs, slice(r.lr/200, r.lr/4), wd=r.wd, cbs=[*cbs, LowerOnPlateau()])
 
 SCHEDULES = dict(one_cycle=_one_cycle, fine_tune=_fine_tune, gradual=_gradual, plateau=_plateau)
+
+def total_epochs(
+    recipe:Recipe, # settled
+) -> int: # unless it stops early
+    "How many epochs a schedule trains, those of the head among them."
+    return recipe.epochs + (0 if recipe.schedule == 'one_cycle' else recipe.freeze_epochs)
 
 # %% ../../nbs/learn/16_fit.ipynb #0ec576d8
 def fit_recipe(

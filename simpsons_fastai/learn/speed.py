@@ -148,17 +148,30 @@ class ProgressiveResize(Callback):
         start:float=.5, # share of the side
         full:float=.6, # share of the training after which the whole side is reached
         step:int=16, # sides are multiples of it, in pixels
-    ): self.start,self.full,self.step = start,full,step
+        epochs:int=None, # of all fits together; of the first unless told
+    ):
+        self.start,self.full,self.step,self.epochs = start,full,step,epochs
+        self.done = 0. # epochs of the fits before
+        self.reached = 0. # share of the training
 
     def side(self, size:int, pct:float) -> int:
         "Pixels a side after the share `pct` of a training on `size` pixels."
         grown = self.start + (1 - self.start)*min(1, pct/self.full)
         return min(size, max(32, int(size*grown)//self.step*self.step))
 
-    def before_batch(self):
-        x = self.x.as_subclass(Tensor)
-        if (side := self.side(x.shape[-1], self.pct_train)) < x.shape[-1]:
-            self.learn.xb = (F.interpolate(x, (side, side), mode='bilinear', antialias=True), *self.xb[1:])
+# %% ../../nbs/learn/13_speed.ipynb #70d6730e
+@patch
+def before_batch(self:ProgressiveResize):
+    if hasattr(self, 'lr_finder'): return
+    x = self.x.as_subclass(Tensor)
+    epochs = self.done + self.n_epoch*self.pct_train
+    self.reached = max(self.reached, epochs/(self.epochs or self.n_epoch))
+    if (side := self.side(x.shape[-1], self.reached)) < x.shape[-1]:
+        self.learn.xb = (F.interpolate(x, (side, side), mode='bilinear', antialias=True), *self.xb[1:])
+
+@patch
+def after_fit(self:ProgressiveResize):
+    if not hasattr(self, 'lr_finder'): self.done += self.n_epoch*self.pct_train
 
 # %% ../../nbs/learn/13_speed.ipynb #57ef4005
 class Compile(Callback):

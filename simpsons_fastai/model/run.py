@@ -20,6 +20,7 @@ from ..core import SimpsonsError, is_locked, read_json
 from .answers import Answers
 from ..target import Target, columns_of_old
 from ..pictures.columns import from_file
+from ..pictures.sheet import read_back
 
 
 # %% ../../nbs/model/01_run.ipynb #b7deb40b
@@ -31,7 +32,7 @@ class Run:
     def __init__(self, path:str|Path): self.path = Path(path)
     def __repr__(self): return f'Run({str(self.path)!r})'
     def _text(self, name:str) -> pd.DataFrame:
-        return pd.read_csv(self.path/name, dtype=str, keep_default_na=False, na_values=[''])
+        return read_back(pd.read_csv(self.path/name, dtype=str, keep_default_na=False, na_values=['']))
 
     @property
     def config(self) -> dict: return read_json(self.path/'config.json')

@@ -11,7 +11,8 @@ __all__ = ['choose_checkpoints', 'write_report', 'finish_run']
 from pathlib import Path
 from fastai.vision.all import Learner, np, pd, torch
 from safetensors.torch import load_file
-from ..core import save_figure, say, write_json, write_whole
+from ..core import save_figure, say, write_json
+from ..pictures.sheet import write_sheet
 from ..model.run import Run
 from ..model.answers import ask
 from ..model.bundle import restate_bundle
@@ -64,7 +65,7 @@ def _evaluations(run:Run, predictor:Predictor, table:pd.DataFrame) -> dict: # by
 def _write_answers(run:Run, evaluations:dict):
     "The answers for people."
     every = pd.concat([ev.table.assign(split=s) for s,ev in evaluations.items()])
-    with write_whole(run.path/'answers.csv') as tmp: every.to_csv(tmp, index=False)
+    write_sheet(run.path/'answers.csv', every)
 
 # %% ../../nbs/train/07_finish.ipynb #79fd8889
 def write_report(
