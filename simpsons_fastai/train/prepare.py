@@ -8,6 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/train/prepare.html.md"""
 __all__ = ['prepare_recipe', 'few_pictures', 'recipe_table', 'say_source', 'recipe_learner']
 
 # %% ../../nbs/train/03_prepare.ipynb #6551068a
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from fastai.vision.all import Learner, default_split, pd
@@ -71,6 +72,7 @@ def recipe_table(
 ) -> pd.DataFrame: # path, split, and the columns that are asked
     "The table that a recipe learns from."
     table = as_table(source, pattern, aside=aside, **asked(recipe))
+    table = table.assign(path=list(map(os.path.abspath, table.path))) # a run is read from other folders, too
     names = asked_columns(table, asked(recipe)['columns'])
     if recipe.missing: table = _some_known(leave_out(table, names, recipe.missing, seed), names)
     return few_pictures(table, seed, names) if quick else table

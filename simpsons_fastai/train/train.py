@@ -153,15 +153,6 @@ def _check_processes(run:Run, was:int):
     raise SimpsonsError(f'{run.path} was trained by {was} {processes}, not {n_processes()}: {way}, or add --force')
 
 # %% ../../nbs/train/08_train.ipynb #34edde5e
-def _table_of(run:Run) -> pd.DataFrame:
-    "A run's table as it was trained on."
-    table = run.table
-    first = Path(table.path[0])
-    if not first.exists() and not first.is_absolute():
-        there = run.config['environment']['folder']
-        raise SimpsonsError(f"{first} is not here: go on from the folder {there}, where the run was begun")
-    return table
-
 def _speed_of(run:Run, recipe:Recipe) -> str|SpeedPolicy:
     "Numbers and memory as the run began with them."
     kept = run.config['environment'].get('speed')
@@ -175,7 +166,7 @@ def _begun(run:Run, asked:dict, force:bool) -> tuple:
     if is_finished(run.path): raise SimpsonsError(f'{run.path} is finished: there is nothing left to do')
     options = _asked_for(run, asked, force)
     if not force: _check_processes(run, options.get('processes', 1))
-    return options,_table_of(run)
+    return options,run.table
 
 # %% ../../nbs/train/08_train.ipynb #70df7dd2
 def resume(
