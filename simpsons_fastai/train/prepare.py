@@ -17,7 +17,7 @@ from ..pictures.table import as_table, say_found
 from ..pictures.walk import say_left
 from ..pictures.columns import asked_columns, leave_out
 from ..learn.loaders import simpsons_dls
-from ..learn.speed import Compile, ProgressiveResize
+from ..learn.speed import Compile, ProgressiveResize, SpeedPolicy
 from ..learn.optimisers import OPTIMISERS
 from ..learn.learner import simpsons_learner
 from ..learn.recipes import (QUICK_PICTURES, Recipe, asked, find_recipe, override, quick as make_quick,
@@ -92,6 +92,7 @@ def recipe_learner(
     recipe:Recipe, # settled
     table:pd.DataFrame, # from `recipe_table`
     seed:int=42, # of the split
+    speed:str|SpeedPolicy=None, # the recipe's unless told
     **kwargs # of `simpsons_dls`
 ) -> Learner:
     "The dataloaders and the learner of a recipe."
@@ -100,5 +101,5 @@ def recipe_learner(
                        test=r.test, sampler=r.sampler, **asked(r), **kwargs)
     cbs = [ProgressiveResize(epochs=total_epochs(r))]*r.progressive + [Compile()]*r.compile
     splitter = halves if r.schedule == 'gradual' else default_split
-    return simpsons_learner(dls, r.arch, r.weights, r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],
+    return simpsons_learner(dls, r.arch, r.weights, speed or r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],
                             splitter=splitter, cbs=cbs)
