@@ -19,7 +19,7 @@ from .record import RunRecorder, TensorBoardLines, environment, is_main, write_c
 from .resume import resumable
 from .processes import alone, everywhere, held, in_turn, joined, n_processes, on_main
 from .distributed import check_processes, resumable_together, together
-from .prepare import prepare_recipe, recipe_learner, recipe_table
+from .prepare import prepare_recipe, recipe_learner, recipe_table, say_source
 from .finish import finish_run
 
 # %% ../../nbs/train/08_train.ipynb #378ada76
@@ -97,7 +97,9 @@ def _train(source, out:str|Path|None, recipe:Recipe, how:How, begun:Callable) ->
     everywhere(how.check, recipe.compile)
     path = on_main(free_path, out, f'{recipe.name}-{recipe.arch}')
     set_seed(how.seed)
-    table = everywhere(recipe_table, recipe, source, how.seed, how.pattern, how.quick)
+    aside = []
+    table = everywhere(recipe_table, recipe, source, how.seed, how.pattern, how.quick, aside)
+    on_main(say_source, recipe, source, table, aside)
     learn = in_turn(lambda: recipe_learner(recipe, table, how.seed, **_loading(how)))
     run = on_main(new_run, path)
     with held(path):
