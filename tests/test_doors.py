@@ -82,6 +82,26 @@ def test_so_by_openvino(changed, kind):
     with pytest.raises(SimpsonsError): Predictor(changed(HOSTILE[kind][0]), 'openvino')
 
 
+def answering(values):
+    "An ONNX file that gives the same numbers whatever it is asked."
+    pytest.importorskip('onnx')
+    from onnx import TensorProto, helper, numpy_helper
+    node = helper.make_node('Constant', [], ['logits'], value=numpy_helper.from_array(np.float32(values)))
+    given = helper.make_tensor_value_info('pixels', TensorProto.UINT8, ['n', 28, 28, 3])
+    graph = helper.make_graph([node], 'g', [given], [helper.make_tensor_value_info('logits', TensorProto.FLOAT, None)])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=9)
+    return content('model.onnx', made.SerializeToString())
+
+
+def test_answers_that_are_no_numbers_or_too_few_are_told(changed):
+    with pytest.raises(SimpsonsError, match='answers with no numbers'): Predictor(changed(answering([[np.nan]*10])), 'onnxruntime')
+    for odd in ([0.]*10, [[[0.]*10]], [[0.]*10]*2):
+        with pytest.raises(SimpsonsError, match='in the shape'): Predictor(changed(answering(odd)), 'onnxruntime')
+    liar = Predictor(changed(answering([[0.]*10])), 'onnxruntime', tta='none') # one answer, however many are asked
+    assert liar.predict(mini_frame(6)[1]).index == 0
+    with pytest.raises(SimpsonsError, match='answers 2 pictures in the shape'): list(liar.predict_many([mini_frame(6)[1]]*2))
+
+
 def test_a_pipe_in_a_bundle_is_not_waited_for(changed):
     def pipe(path):
         (path/'README.md').unlink(missing_ok=True)
