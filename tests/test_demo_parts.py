@@ -12,7 +12,7 @@ from simpsons_fastai.pictures.open import PictureError
 from simpsons_fastai.pictures.preprocess import Preprocess
 from simpsons_fastai.serve.demo import _look, _name_it, _told, make_demo
 from simpsons_fastai.text import disarmed
-from simpsons_fastai.serve.demo_answers import NOBODY, UNSURE, ask_all, csv_text, gallery, read_upload, shown_as, table
+from simpsons_fastai.serve.demo_answers import NOBODY, UNSURE, Upload, ask_all, csv_text, gallery, shown_as, table
 from simpsons_fastai.serve.demo_card import card, intro
 from simpsons_fastai.serve.demo_look import _text, occlusion
 from simpsons_fastai.target import AnyOf, OneOf, Prediction, Target, answer_row, answers, one_label
@@ -42,7 +42,7 @@ LOOKS = Target((OneOf('glasses', ('no', 'yes'), threshold=.9), OneOf('hair', ('b
 
 def test_an_upload_is_a_picture_within_the_limits(folder):
     for name, says in (('text.jpg', 'not a picture'), ('large.jpg', 'larger than 20,000,000 bytes'), ('gone.jpg', 'uploaded over an hour ago')):
-        with pytest.raises(PictureError, match=says): read_upload(folder/name)
+        with pytest.raises(PictureError, match=says): Upload(folder/name).picture(100)
 
 
 def test_a_single_column_has_bars(known, folder):

@@ -38,7 +38,7 @@ def _listed(file:Path): # yields paths
         raise SimpsonsError(f'{file} is not readable as a list ({e}): write one path a line, as UTF-8') from None
 
 # %% ../../nbs/pictures/12_footage.ipynb #3a98326c
-def _paths(sources:list, seen:set): # yields paths
+def _paths(sources:list, seen:dict): # yields paths
     "All files of the sources, in order."
     for o in sources:
         if o.is_dir(): yield from media_below(o, seen)
@@ -66,7 +66,7 @@ def scan_sources(
     "The files of the sources, by their path from the root; the labels' own folder is left out."
     root = common_root(sources)
     own = out.stat()
-    for path in _paths(sources, {(own.st_dev, own.st_ino)}):
+    for path in _paths(sources, {(own.st_dev, own.st_ino): 'the labels go there'}):
         yield dict(source=path.removeprefix(root)) | _version(path)
 
 # %% ../../nbs/pictures/12_footage.ipynb #1cbc7154

@@ -16,7 +16,7 @@ from ..model.bundle import Bundle
 from ..pictures.footage import checksum, common_root, scan_sources
 from ..pictures.open import PictureError
 from ..pictures.video import Video
-from ..pictures.walk import is_video_name
+from ..pictures.suffixes import is_video_name
 from .archive_plan import FORMAT, SCHEMA, Plan, row_schema, shown_name, writable
 
 # %% ../../nbs/serve/14_archive_begin.ipynb #7edaf6f0
