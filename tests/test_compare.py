@@ -141,6 +141,12 @@ def test_what_stands_in_the_table(runs, tmp_path):
     assert (tmp_path/'out/comparison.png').stat().st_size > 0 and res.table.parameters_m.isna().all()
 
 
+def test_the_epochs_are_those_that_were_trained(runs):
+    "As where a training stopped early; what was planned stands in where nobody counted."
+    early = variant(runs[0], 'early', lambda r: r | dict(training=dict(seconds=3., epochs=2, best_epoch=1)))
+    assert compare_runs([early, runs[1]]).table.epochs.tolist() == [2, 5]
+
+
 def test_models_of_several_columns_have_intervals(tmp_path):
     runs = [made_up(tmp_path/o, LOOKS, right, i) for i, (o, right) in enumerate(dict(a=.9, b=.6).items())]
     table = compare_runs(runs).table

@@ -7,7 +7,8 @@ import pytest
 from fastai.callback.core import CancelFitException
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.learn.recipes import Recipe
-from simpsons_fastai.train.study import STUDIES, _check_varied, _combinations, _enqueue, _pruner, _result, _run_trials, preset
+from simpsons_fastai.train.study import (
+    STUDIES, _check_varied, _combinations, _enqueue, _pruner, _result, _run_trials, preset)
 from simpsons_fastai.train.study_result import StudyResult
 from simpsons_fastai.train.tune import ReportTrial, suggest
 
@@ -39,12 +40,14 @@ def made_up(finals, seeds, prune=True, limit=None):
     vary = dict(opt=list(dict.fromkeys(o for o, _ in finals)))
     study = optuna.create_study(direction='maximize', pruner=_pruner(EPOCHS, prune))
     _enqueue(study, _combinations(Recipe(''), vary, seeds))
-    _run_trials(study, dict(vary=vary, seeds=seeds), limit or {}, lambda t, own, seed: report(t, curve(finals[own['opt'], seed])))
+    fit = lambda trial, own, seed: report(trial, curve(finals[own['opt'], seed]))
+    _run_trials(study, dict(vary=vary, seeds=seeds), limit or {}, fit)
     return _result(study, ['opt'])
 
 
 def drawn(rng, spreads, seeds, means=(.7, .7)):
-    return {(o, s): m + rng.normal(0, sd) for o, m, sd in zip(('adamw', 'sgd'), means, spreads) for s in range(1, seeds + 1)}
+    arms = zip(('adamw', 'sgd'), means, spreads)
+    return {(o, s): m + rng.normal(0, sd) for o, m, sd in arms for s in range(1, seeds + 1)}
 
 
 @pytest.mark.parametrize('spreads', [(.02, .02), (.06, .01), (.01, .06)], ids=['alike', 'first scatters', 'second scatters'])
@@ -73,13 +76,16 @@ def test_a_hopeless_arm_costs_little_and_is_compared_on_the_seeds_it_finished():
     assert found.trials[found.trials.opt == 'sgd'].epochs.sum() < 10 and (found.trials.opt == 'adamw').sum() == 5
     best, other = (o for _, o in found.summary().iterrows())
     assert best.opt == 'adamw' and best['mean'] == pytest.approx(np.mean([finals['adamw', s] for s in range(1, 6)]))
-    assert (best.behind, other.finished) == (0, 1) and other.behind == pytest.approx(finals['adamw', 1] - finals['sgd', 1])
+    assert (best.behind, other.finished) == (0, 1)
+    assert other.behind == pytest.approx(finals['adamw', 1] - finals['sgd', 1])
 
 
 def test_arms_of_a_study_that_ran_out_of_its_budget_are_compared_on_the_same_seeds():
-    finals = dict(zip(((o, s) for o in ('adam', 'adamw', 'sgd') for s in (1, 2)), (.7, .5, .6, .9, .65, .9)))
+    names = ((o, s) for o in ('adam', 'adamw', 'sgd') for s in (1, 2))
+    finals = dict(zip(names, (.7, .5, .6, .9, .65, .9)))
     found = made_up(finals, 2, limit=dict(n_trials=4)) # the second seed of the first only
-    assert len(found.trials) == 4 and list(found.summary().opt) == ['adam', 'sgd', 'adamw'] and set(found.summary().seeds) == {1}
+    assert len(found.trials) == 4 and list(found.summary().opt) == ['adam', 'sgd', 'adamw']
+    assert set(found.summary().seeds) == {1}
     assert found.summary().behind.tolist() == pytest.approx([0, .05, .1])
 
 
@@ -92,7 +98,8 @@ def test_trials_that_are_not_begun_take_nothing_of_the_budget():
 
 def test_a_study_of_an_older_version_whose_trials_were_all_pruned_has_a_summary():
     rows = [dict(trial=i, opt=o, seed=s, f1_score=f, state=state, epochs=2, parameters=1, seconds=1., curve='0.1 0.2')
-            for i, (o, s, f, state) in enumerate([('a', 1, .5, 'COMPLETE'), ('b', 1, .4, 'PRUNED'), ('a', 2, .3, 'PRUNED'), ('b', 2, .6, 'COMPLETE')])]
+            for i, (o, s, f, state) in enumerate([('a', 1, .5, 'COMPLETE'), ('b', 1, .4, 'PRUNED'),
+                                                  ('a', 2, .3, 'PRUNED'), ('b', 2, .6, 'COMPLETE')])]
     summary = StudyResult(pd.DataFrame(rows), ['opt']).summary()
     assert dict(zip(summary.opt, summary['mean'])) == {'a': .5, 'b': .6} and set(summary.finished) == {1}
     none = StudyResult(pd.DataFrame(rows).assign(state='PRUNED'), ['opt']).summary()
@@ -112,19 +119,23 @@ def test_smoothing_is_not_searched_where_the_loss_takes_none():
 def test_no_combination_of_a_ready_study_is_trained_twice():
     each = _combinations(Recipe(''), preset('optimisation'), 1)
     assert len(each) == 12 and not [o for o in each if o['loss'] == 'focal' and o['smoothing']]
-    assert all(len(_combinations(Recipe(''), o, 1)) == np.prod([len(v) for v in o.values()]) for k, o in STUDIES.items() if k != 'optimisation')
+    for name in STUDIES.keys() - {'optimisation'}:
+        vary = preset(name)
+        assert len(_combinations(Recipe(''), vary, 1)) == np.prod([len(o) for o in vary.values()])
 
 
 def test_the_effect_of_a_value_is_not_that_of_its_company():
     "Smoothing helps by 0.01 and focal costs 0.2, which only goes without smoothing."
-    rows = [dict(trial=i, loss=o, smoothing=s, seed=1, f1_score=f, state='COMPLETE', epochs=1, parameters=1, seconds=1., curve='0.1')
+    same = dict(seed=1, state='COMPLETE', epochs=1, parameters=1, seconds=1., curve='0.1')
+    rows = [dict(trial=i, loss=o, smoothing=s, f1_score=f) | same
             for i, (o, s, f) in enumerate([('ce', 0., .70), ('ce', .1, .71), ('focal', 0., .50)])]
     found = StudyResult(pd.DataFrame(rows), ['loss', 'smoothing'])
     assert np.ptp(found.marginal('smoothing')) == pytest.approx(.01) and found.strongest()[0] == 'loss'
 
 
 @pytest.mark.parametrize('vary, base, says', [
-    (dict(tta=['none', 'flip']), {}, 'tta says what comes after training'), (dict(valid=[.1, .2]), {}, 'valid says which pictures'),
+    (dict(tta=['none', 'flip']), {}, 'tta says what comes after training'),
+    (dict(valid=[.1, .2]), {}, 'valid says which pictures'),
     (dict(smoothing=[0., .1]), dict(loss='focal'), r'smoothing=0\.1 makes no recipe of its own'),
     (dict(loss=['ce', 'ce']), {}, None)])
 def test_what_a_study_cannot_compare_is_refused(vary, base, says):

@@ -59,13 +59,16 @@ def evaluate(call:Call,
     from simpsons_fastai.core import write_json
     from simpsons_fastai.pictures.table import as_table, usable
     from simpsons_fastai.judge.evaluate import evaluate_table
+    from simpsons_fastai.judge.seen import seen_before, warning_of
     from simpsons_fastai.model.predictor import Predictor
     table = as_table(data, pattern, known=facts.target)
     split,part = labelled_part(table, split, facts.target)
     rows,broken = usable(part)
-    result = dict(split=split, left_out=len(broken)) | evaluate_table(Predictor(facts), rows).scores
+    seen = seen_before(facts, rows.path)
+    result = dict(split=split, left_out=len(broken), seen=seen) | evaluate_table(Predictor(facts), rows).scores
     if out: write_json(out, result)
     _say_scores(split, result)
+    if said := warning_of(seen, len(rows)): print(said)
 
 # %% ../../nbs/commands/03_judging.ipynb #6be49732
 @command('judge.compare:compare_runs', runs=dict(type=list[Path], help="runs' folders, two or more"),

@@ -43,7 +43,7 @@ def _row(name:str, run:Run, report:dict) -> dict:
     options = config.get('options', {})
     scores = {f'{s}_{k}': _score(report, s, k) for s in ('valid', 'test') for k in ('macro_f1', 'accuracy')}
     return dict(run=name, arch=options.get('arch'), size=options.get('size') or config.get('preprocess', {}).get('size'),
-                epochs=options.get('epochs') or training.get('epochs'), parameters_m=_parameters(run), **scores,
+                epochs=training.get('epochs') or options.get('epochs'), parameters_m=_parameters(run), **scores,
                 train_seconds=training.get('seconds', math.nan), images_per_second=report.get('images_per_second', math.nan))
 
 # %% ../../nbs/judge/05_compare.ipynb #3722454d

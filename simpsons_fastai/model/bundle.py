@@ -131,6 +131,7 @@ def _is_text(o) -> bool: return isinstance(o, str) and len(o) <= 1000
 def _strings(o, least:int) -> bool:
     return isinstance(o, list) and least <= len(o) <= 100_000 and all(map(_is_text, o)) and len(set(o)) == len(o)
 
+# %% ../../nbs/model/02_bundle.ipynb #474a8470
 def _threshold_ok(o, n:int) -> bool:
     if isinstance(o, list): return len(o) == n and all(_number(v, 0, 1) for v in o)
     return o is None or _number(o, 0, 1)
@@ -138,27 +139,36 @@ def _threshold_ok(o, n:int) -> bool:
 def _column_ok(o) -> bool:
     if not (isinstance(o, dict) and _is_text(o.get('name')) and o.get('kind') in tuple(KINDS)): return False
     if not _strings(o.get('values'), KINDS[o['kind']].least): return False
-    return _number(o.get('temperature'), 1e-6, 1e6) and _threshold_ok(o.get('threshold'), len(o['values']))
+    return _temperature_ok(o.get('temperature')) and _threshold_ok(o.get('threshold'), len(o['values']))
 
 # %% ../../nbs/model/02_bundle.ipynb #9c3b5db0
 def _columns_ok(o) -> bool:
     return isinstance(o, list) and bool(o) and all(map(_column_ok, o)) and len({c['name'] for c in o}) == len(o)
 
 # %% ../../nbs/model/02_bundle.ipynb #311bdc8f
+def _temperature_ok(o) -> bool: return _number(o, 1e-6, 1e6)
+
 _HEADS = 'fastai', 'linear', 'plain', 'tags', 'ensemble'
 
 def _is_arch(o) -> bool:
     "Is it a name of timm's own, and not one that leads to a hub or a folder?"
     return isinstance(o, str) and re.fullmatch(r'\w[\w.+-]{0,127}', o, re.ASCII) is not None
 
-def _member_ok(o) -> bool:
-    if not isinstance(o, dict): return False
-    return _is_arch(o.get('arch')) and o.get('head') in _HEADS and _number(o.get('share'), 0, 1)
+# %% ../../nbs/model/02_bundle.ipynb #03b24be9
+def _asked_ok(tta, warm, n:int) -> bool: # of n columns
+    return tta in list(TTA) and isinstance(warm, list) and len(warm) == n and all(map(_temperature_ok, warm))
 
-def _members_ok(o) -> bool:
+def _member_ok(o, n:int, deepest:int) -> bool:
+    if not (isinstance(o, dict) and _asked_ok(o.get('tta', 'none'), o.get('temperatures', [1.]*n), n)): return False
+    described = _is_arch(o.get('arch')) and o.get('head') in _HEADS and _number(o.get('share'), 0, 1)
+    return described and _members_ok(o.get('members'), n, deepest - 1)
+
+def _members_ok(o, n:int, deepest:int=4) -> bool: # of n columns; an ensemble may be a member
     if o is None: return True
-    return isinstance(o, list) and all(map(_member_ok, o)) and math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
+    if not (isinstance(o, list) and deepest and all(_member_ok(m, n, deepest) for m in o)): return False
+    return math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
 
+# %% ../../nbs/model/02_bundle.ipynb #d72ebb3b
 def _is_plain(o, depth:int=16) -> bool:
     "Is it data of JSON that JSON can write again: not too deep, and every number finite?"
     if isinstance(o, (dict, list)):
@@ -171,7 +181,8 @@ def _facts_ok(o) -> bool: return isinstance(o, dict) and _is_plain(o)
 _CHECKS = dict(
     arch=_is_arch, head=lambda o: o in _HEADS,
     tta=lambda o: _is_text(o) and o in TTA,
-    columns=_columns_ok, preprocess=_preprocess_ok, members=_members_ok, created=_is_text,
+    columns=_columns_ok, preprocess=_preprocess_ok, created=_is_text,
+    members=lambda o: o is None or isinstance(o, list), # see `_members_ok`
     metrics=_facts_ok, parity=_facts_ok, data=_facts_ok, versions=_facts_ok)
 
 # %% ../../nbs/model/02_bundle.ipynb #3df111db
@@ -188,9 +199,9 @@ def _check_config(cfg, path:Path) -> dict:
         raise SimpsonsError(f'{path} has schema {cfg.get("schema")!r} and this version reads 1, 2 and {SCHEMA}: '
                             'install the simpsons_fastai that made it')
     cfg = _as_now(cfg)
-    for key,good in _CHECKS.items():
-        if key not in cfg or not good(cfg[key]):
-            raise SimpsonsError(f'{path}/config.json has no valid {key!r}: {AGAIN}')
+    bad = [key for key,good in _CHECKS.items() if key not in cfg or not good(cfg[key])]
+    if not bad and not _members_ok(cfg['members'], len(cfg['columns'])): bad = ['members']
+    if bad: raise SimpsonsError(f'{path}/config.json has no valid {bad[0]!r}: {AGAIN}')
     return cfg
 
 # %% ../../nbs/model/02_bundle.ipynb #4169bae4

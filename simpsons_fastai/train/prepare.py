@@ -8,6 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/train/prepare.html.md"""
 __all__ = ['prepare_recipe', 'few_pictures', 'recipe_table', 'say_source', 'recipe_learner']
 
 # %% ../../nbs/train/03_prepare.ipynb #6551068a
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from fastai.vision.all import Learner, default_split, pd
@@ -16,7 +17,7 @@ from ..pictures.table import as_table, say_found
 from ..pictures.walk import say_left
 from ..pictures.columns import asked_columns, leave_out
 from ..learn.loaders import simpsons_dls
-from ..learn.speed import Compile, ProgressiveResize
+from ..learn.speed import Compile, ProgressiveResize, SpeedPolicy
 from ..learn.optimisers import OPTIMISERS
 from ..learn.learner import simpsons_learner
 from ..learn.recipes import (QUICK_PICTURES, Recipe, asked, find_recipe, override, quick as make_quick,
@@ -71,6 +72,7 @@ def recipe_table(
 ) -> pd.DataFrame: # path, split, and the columns that are asked
     "The table that a recipe learns from."
     table = as_table(source, pattern, aside=aside, **asked(recipe))
+    table = table.assign(path=list(map(os.path.abspath, table.path))) # a run is read from other folders, too
     names = asked_columns(table, asked(recipe)['columns'])
     if recipe.missing: table = _some_known(leave_out(table, names, recipe.missing, seed), names)
     return few_pictures(table, seed, names) if quick else table
@@ -90,6 +92,7 @@ def recipe_learner(
     recipe:Recipe, # settled
     table:pd.DataFrame, # from `recipe_table`
     seed:int=42, # of the split
+    speed:str|SpeedPolicy=None, # the recipe's unless told
     **kwargs # of `simpsons_dls`
 ) -> Learner:
     "The dataloaders and the learner of a recipe."
@@ -98,5 +101,5 @@ def recipe_learner(
                        test=r.test, sampler=r.sampler, **asked(r), **kwargs)
     cbs = [ProgressiveResize(epochs=total_epochs(r))]*r.progressive + [Compile()]*r.compile
     splitter = halves if r.schedule == 'gradual' else default_split
-    return simpsons_learner(dls, r.arch, r.weights, r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],
+    return simpsons_learner(dls, r.arch, r.weights, speed or r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],
                             splitter=splitter, cbs=cbs)

@@ -15,6 +15,7 @@ import optuna
 from sqlalchemy import URL
 from ..core import SimpsonsError, read_json, say, write_json
 from ..learn.recipes import FIELDS, Recipe, field_type, override, settled
+from ..learn.fit import total_epochs
 from .prepare import prepare_recipe, recipe_table
 from .tune import fit_trial, parse_budget
 from .race import Race
@@ -125,17 +126,19 @@ def _same_study(out:Path, plan:dict):
                             'give another folder with --out, or the options that it began with')
 
 # %% ../../nbs/train/26_study.ipynb #a5c3767b
-_ELSEWHERE = dict.fromkeys(('tta', 'ensemble', 'checkpoint_every'), 'what comes after training, which a trial is not scored by')
-_ELSEWHERE |= dict.fromkeys(('valid', 'test', 'columns', 'kinds', 'missing'), 'which pictures or answers are scored')
+_ELSEWHERE = {
+    'what comes after training, which a trial is not scored by': ('tta', 'ensemble', 'checkpoint_every'),
+    'which pictures or answers are scored': ('valid', 'test', 'columns', 'kinds', 'missing')}
 
 def _check_varied(base:Recipe, vary:dict):
     "Refuse fields that trials cannot be compared by, and values that change nothing."
-    for name in vary.keys() & _ELSEWHERE:
-        raise SimpsonsError(f'{name} says {_ELSEWHERE[name]}: leave it out of --vary')
+    for what,names in _ELSEWHERE.items():
+        if odd := [o for o in vary if o in names]: raise SimpsonsError(f'{odd[0]} says {what}: leave it out of --vary')
     kept = _different(base, vary)
     for name,values in vary.items():
         if idle := [o for o in values if o not in [c[name] for c in kept]]:
-            raise SimpsonsError(f'{name}={idle[0]} makes no recipe of its own beside the others: leave it out of --vary')
+            raise SimpsonsError(f'{name}={idle[0]} makes no recipe of its own beside the others: '
+                                'leave it out of --vary')
 
 def _common(recipe:str|Recipe, vary:dict, quick:bool, epochs:int|None, fields:dict) -> Recipe: # settled
     "What all trials share; refuses what cannot be varied so."
@@ -148,7 +151,7 @@ def _common(recipe:str|Recipe, vary:dict, quick:bool, epochs:int|None, fields:di
 def _planned(out:Path, plan:dict, base:Recipe) -> optuna.Study:
     "The study of a folder, with its trials in the queue."
     _same_study(out, plan)
-    found = _open_study(out, _pruner(base.epochs, plan['prune']))
+    found = _open_study(out, _pruner(total_epochs(base), plan['prune']))
     _enqueue(found, _combinations(base, plan['vary'], plan['seeds']))
     return found
 

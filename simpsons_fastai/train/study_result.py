@@ -48,7 +48,7 @@ def _shared_seeds(trials:pd.DataFrame, factors:list) -> pd.Index:
     return shared if len(shared) else pd.Index(trials.seed.unique())
 
 @patch
-def compared(self:StudyResult) -> pd.DataFrame: # `trials`, with `done` and `racing` (was none of its combination stopped?)
+def compared(self:StudyResult) -> pd.DataFrame: # with `done`, and `racing` where none of its combination was stopped
     "The trials that combinations are compared by; of one that finished none of the shared seeds, what there is."
     res = self.trials.assign(done=self.trials.state == 'COMPLETE')
     res['racing'] = res.groupby(self.factors).done.transform('all')
