@@ -98,8 +98,8 @@ _SHOWN = 10
 def _say_one(table:pd.DataFrame, name:str):
     "The values of a column and how often they occur in each split, the most frequent first."
     counts = pd.crosstab(table[name], table.split)
-    counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind='stable').index].rename_axis(None, axis=1)
-    for line in counts.head(_SHOWN).to_string().splitlines(): say(line)
+    counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind='stable').index].rename_axis(columns=None)
+    for line in counts.head(_SHOWN).reset_index().to_string(index=False).splitlines(): say(line)
     if len(counts) > _SHOWN: say(f'and {len(counts) - _SHOWN} more')
 
 def _say_several(table:pd.DataFrame, name:str):
