@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from fastai.vision.all import Learner, default_split, pd
 from ..core import SimpsonsError
+from ..pictures.groups import group_column
 from ..pictures.table import as_table, say_found
 from ..pictures.walk import say_left
 from ..pictures.columns import asked_columns, leave_out
 from ..learn.loaders import simpsons_dls
-from ..learn.speed import Compile, ProgressiveResize
+from ..learn.speed import Compile, ProgressiveResize, SpeedPolicy
 from ..learn.optimisers import OPTIMISERS
 from ..learn.learner import simpsons_learner
 from ..learn.recipes import (QUICK_PICTURES, Recipe, asked, find_recipe, override, quick as make_quick,
@@ -71,7 +72,7 @@ def recipe_table(
     aside:list=None, # see `as_table`
 ) -> pd.DataFrame: # path, split, and the columns that are asked
     "The table that a recipe learns from."
-    table = as_table(source, pattern, aside=aside, **asked(recipe))
+    table = as_table(source, pattern, aside=aside, group=group_column(recipe.groups), **asked(recipe))
     table = table.assign(path=list(map(os.path.abspath, table.path))) # a run is read from other folders, too
     names = asked_columns(table, asked(recipe)['columns'])
     if recipe.missing: table = _some_known(leave_out(table, names, recipe.missing, seed), names)
@@ -92,13 +93,15 @@ def recipe_learner(
     recipe:Recipe, # settled
     table:pd.DataFrame, # from `recipe_table`
     seed:int=42, # of the split
+    speed:str|SpeedPolicy=None, # the recipe's unless told
     **kwargs # of `simpsons_dls`
 ) -> Learner:
     "The dataloaders and the learner of a recipe."
     r = recipe
+    groups = 'group' if group_column(r.groups) else r.groups
     dls = simpsons_dls(table, r.size, r.bs, r.valid, r.aug, seed, r.arch,
-                       test=r.test, sampler=r.sampler, **asked(r), **kwargs)
+                       test=r.test, sampler=r.sampler, groups=groups, **asked(r), **kwargs)
     cbs = [ProgressiveResize(epochs=total_epochs(r))]*r.progressive + [Compile()]*r.compile
     splitter = halves if r.schedule == 'gradual' else default_split
-    return simpsons_learner(dls, r.arch, r.weights, r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],
+    return simpsons_learner(dls, r.arch, r.weights, speed or r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],
                             splitter=splitter, cbs=cbs)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields as fields_of
 from fastai.vision.all import *
 from ..core import SimpsonsError
 from ..model.run import Run, forget, free_path, is_finished, new_run
-from ..learn.speed import present_device
+from ..learn.speed import SpeedPolicy, present_device
 from ..learn.recipes import FIELDS, Recipe, override, recipe_of
 from ..learn.fit import fit_recipe
 from .record import RunRecorder, TensorBoardLines, environment, is_main, write_config
@@ -88,7 +88,8 @@ def _carry_out(run:Run, learn:Learner, recipe:Recipe, how:How, force:bool=False)
 def _write_config(run:Run, learn:Learner, recipe:Recipe, how:How):
     "What was asked, and on which data."
     options = {k: getattr(recipe, k) for k in FIELDS} | how.config()
-    write_config(run, learn.dls, environment(learn.dls, how.seed), recipe=recipe.name, **options)
+    where = environment(learn.dls, how.seed) | dict(speed=learn.speed.config())
+    write_config(run, learn.dls, where, recipe=recipe.name, **options)
 
 def _named(source) -> str: return 'a table' if isinstance(source, pd.DataFrame) else str(source)
 
@@ -152,6 +153,12 @@ def _check_processes(run:Run, was:int):
     raise SimpsonsError(f'{run.path} was trained by {was} {processes}, not {n_processes()}: {way}, or add --force')
 
 # %% ../../nbs/train/08_train.ipynb #34edde5e
+def _speed_of(run:Run, recipe:Recipe) -> str|SpeedPolicy:
+    "Numbers and memory as the run began with them."
+    kept = run.config['environment'].get('speed')
+    same = recipe.speed == run.config['options'].get('speed')
+    return SpeedPolicy.read(kept) if kept and same else recipe.speed
+
 def _begun(run:Run, asked:dict, force:bool) -> tuple:
     "The options and the table of a run that was broken off."
     if not (run.path/'config.json').is_file():
@@ -176,5 +183,6 @@ def resume(
         everywhere(how.check, recipe.compile)
         with held(run.path):
             set_seed(how.seed)
-            learn = in_turn(lambda: recipe_learner(recipe, table, how.seed, **_loading(how)))
+            speed = _speed_of(run, recipe)
+            learn = in_turn(lambda: recipe_learner(recipe, table, how.seed, speed, **_loading(how)))
             return _carry_out(run, learn, recipe, how, force)
