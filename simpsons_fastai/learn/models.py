@@ -52,6 +52,16 @@ def set_dropout(
         if isinstance(o, nn.Dropout): o.p = p
 
 # %% ../../nbs/learn/09_models.ipynb #957980f8
+def _sources(output:Tensor) -> set: # of ids
+    "The tensors with a gradient that an output was computed from, found along its graph."
+    todo,seen,found = [output.grad_fn],set(),set()
+    while todo:
+        if (step := todo.pop()) in seen: continue
+        seen.add(step)
+        found.add(id(getattr(step, 'variable', None)))
+        todo += [o for o,_ in step.next_functions if o]
+    return found
+
 def used_parameters(
     body:nn.Module, # fastai's `TimmBody`
 ) -> set: # of names
@@ -59,9 +69,9 @@ def used_parameters(
     with torch.device('meta'), torch.enable_grad():
         params = {k: torch.empty_like(v, device='meta', requires_grad=True) for k,v in body.named_parameters()}
         buffers = {k: torch.empty_like(v, device='meta') for k,v in body.named_buffers()}
-        out = functional_call(body, params | buffers, torch.empty(2, *body.model.default_cfg['input_size']))
-        grads = torch.autograd.grad(out.sum(), list(params.values()), allow_unused=True)
-    return {k for k,g in zip(params, grads) if g is not None}
+        output = functional_call(body, params | buffers, torch.empty(2, *body.model.default_cfg['input_size']))
+    found = _sources(output)
+    return {k for k,p in params.items() if id(p) in found}
 
 # %% ../../nbs/learn/09_models.ipynb #e4c50644
 def _drop(module:nn.Module, used:set, prefix:str=''):
