@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINI := data/mini
 
-.PHONY: env train check test lint fast chaos app readme notebooks bench bench-long load hostile demo-model browser check-export check-clean check-readme check-notebooks
+.PHONY: env train check test lint fast chaos app readme notebooks bench bench-long bench-speed gpu load hostile demo-model browser check-export check-clean check-readme check-notebooks
 env: $(VENV)/.installed
 $(VENV)/.installed: settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'simpsons_fastai needs Python 3.11 or newer: make PYTHON=python3.11'; exit 1; }
@@ -30,9 +30,9 @@ lint: env
 fast: env
 	$(BIN)/python -m pytest -q tests/test_house.py tests/test_project.py tests/test_target.py tests/test_data.py
 
-# what CI runs
+# what CI runs: two workers, a thread each, a file at a time
 test: env browser lint check-export check-clean check-readme check-notebooks
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # trainings that are killed and starved in every way we know, and at 100 random moments more
 chaos: env
@@ -86,6 +86,14 @@ bench-long: env
 	$(BIN)/python benchmarks/time_to_f1.py $(DATA)
 	$(BIN)/python benchmarks/resume.py --data $(DATA)
 	$(BIN)/python benchmarks/archive.py --memory --timeline --ray
+
+# does speed='auto' choose well? 10 minutes on 2 cores
+bench-speed: env
+	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+# what needs a GPU, in at most 6 minutes; ARGS='--device cpu --small' tries the script itself where there is none
+gpu: env
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 # the service under load, against predict_many on the same pictures; and under 5,000 hostile uploads. ARGS='--json FILE' keeps the figures
 load: env

@@ -9,7 +9,8 @@ also answered with the views of `flip` and `shifts`.
 import argparse, json, tempfile
 from pathlib import Path
 from simpsons_fastai.pictures.table import as_table
-from simpsons_fastai.train.ensembles import ensemble_bundles, run_parts
+from simpsons_fastai.train.ensembles import ensemble_bundles
+from simpsons_fastai.train.ship import run_parts
 from simpsons_fastai.learn.export import join
 from simpsons_fastai.judge.evaluate import evaluate_table
 from simpsons_fastai.pictures.preprocess import TTA, Preprocess

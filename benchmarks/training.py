@@ -85,22 +85,29 @@ def timms(table, arch, size, bs, **_):
     return run
 
 
-def bare(table, arch, size, bs, n, **_):
-    "Forward, loss, backward and step on one batch in memory, in our precision and layout."
+def bare_step(arch, size, bs, classes=10, **options):
+    "A function: forward, loss, backward and step on one batch in memory, in our precision and layout."
     policy, device = speed_policy(), default_device()
     layout = torch.channels_last if policy.channels_last else torch.contiguous_format
-    model = build_model(arch, table.label.nunique(), 'fastai').to(device, memory_format=layout).train()
-    opt = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    model = build_model(arch, classes, 'fastai').to(device, memory_format=layout).train()
+    opt = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True, **options)
     x = torch.randn(bs, 3, size, size, device=device).to(memory_format=layout)
-    y = torch.randint(0, table.label.nunique(), (bs,), device=device)
-    steps = n//bs
+    y = torch.randint(0, classes, (bs,), device=device)
+    def step():
+        with torch.autocast(device.type, policy.dtype, enabled=policy.dtype is not None): logits = model(x)
+        F.cross_entropy(logits.float(), y).backward()
+        opt.step()
+        opt.zero_grad()
+    return step
+
+
+def bare(table, arch, size, bs, n, **_):
+    "Pictures a second of the bare step."
+    step, steps = bare_step(arch, size, bs, table.label.nunique()), n//bs
     def run():
         start = time.perf_counter()
-        for _ in range(steps):
-            with torch.autocast(device.type, policy.dtype, enabled=policy.dtype is not None): logits = model(x)
-            F.cross_entropy(logits.float(), y).backward()
-            opt.step(); opt.zero_grad()
-        if device.type == 'cuda': torch.cuda.synchronize()
+        for _ in range(steps): step()
+        if default_device().type == 'cuda': torch.cuda.synchronize()
         return steps*bs/(time.perf_counter() - start)
     return run
 

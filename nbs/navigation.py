@@ -12,7 +12,7 @@ from pathlib import Path
 NBS = Path(__file__).parent
 ROOMS = dict(pictures='Pictures', learn='Learning', train='Training', model='Answering', judge='Judging', serve='Serving',
              commands='The command line', recipes='Tutorials')
-FIRST = ['index', '00_core', '01_column', '02_target']
+FIRST = ['index', '00_text', '00_core', '01_column', '02_target']
 LAST = ['gradio_app', 'cli', 'all']
 MAIN = {'index', 'column', 'target', 'pictures/open', 'pictures/table', 'learn/loaders', 'learn/learner', 'train/train', 'model/run',
         'model/predictor', 'judge/report'}

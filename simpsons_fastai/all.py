@@ -13,7 +13,9 @@ from .core import SimpsonsError
 from .target import Column, Prediction, Target
 from .pictures.open import check_images, open_image
 from .pictures.preprocess import Preprocess
-from .pictures.table import as_table, read_table, scan
+from .pictures.scan import scan
+from .pictures.spreadsheet import read_table
+from .pictures.table import as_table
 from .pictures.split import split_table
 from .pictures.drawn import springfield_mini
 from .model.run import Run, list_runs

@@ -19,10 +19,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
 from uuid import uuid4
 from fastcore.basics import num_cpus
 from fastcore.imports import IN_NOTEBOOK
+from .text import visible
 
 # %% ../nbs/00_core.ipynb #445f1f7e
 class SimpsonsError(ValueError):
@@ -42,7 +42,7 @@ def _lacking(name:str, extra:str=None) -> str:
 def need(
     name:str, # of a module, as 'av' or 'cleanlab.rank'
     extra:str=None, # the extra that brings it, unless it is known
-) -> ModuleType:
+): # a module
     "Import what an extra brings, or say which extra to install."
     try: return import_module(name)
     except ModuleNotFoundError as e: lacks = e.name
@@ -65,7 +65,7 @@ def exit_on_error(
     try: return f(*args, **kwargs)
     except (SimpsonsError, ModuleNotFoundError, OSError, KeyboardInterrupt) as e:
         if not (ending := _ending(e)): raise
-        print(f'simpsons: {ending[0]}', file=sys.stderr)
+        print(f'simpsons: {visible(ending[0])}', file=sys.stderr)
         sys.exit(ending[1])
 
 # %% ../nbs/00_core.ipynb #9475d590
@@ -169,7 +169,7 @@ def read_json(path:str|Path):
     "Read a JSON file; a `SimpsonsError` says which file is missing or damaged."
     try: return json.loads(Path(path).read_text(encoding='utf-8'))
     except FileNotFoundError: raise SimpsonsError(f'{path} is missing: give a path that exists') from None
-    except (OSError, ValueError) as e: why = e
+    except (OSError, ValueError, RecursionError) as e: why = e
     raise SimpsonsError(f'{path} is not readable JSON ({why}): restore it or make it again')
 
 def iso_now() -> str:
@@ -269,8 +269,8 @@ if not logger.handlers:
 def say(
     text, # for a person
 ):
-    "Tell a person something: print it, or whatever the logger `simpsons_fastai` is told to do."
-    logger.info('%s', text)
+    "Tell a person something in a line: print it, or whatever the logger `simpsons_fastai` is told to do."
+    logger.info('%s', visible(text))
 
 # %% ../nbs/00_core.ipynb #ba4a5b1c
 def interactive() -> bool:

@@ -203,10 +203,11 @@ def macro_f1(
     probs:np.ndarray, # (n, values)
     targets:np.ndarray, # from `Column.encode`
 ) -> float:
-    "The mean F1 of a column's values."
+    "The mean F1 of those of a column's values that occur."
     known = column.is_known(targets)
-    f1 = f1_scores(column.indicator(targets[known]), column.indicator(column.decide(probs[known])))
-    return float(np.nanmean(f1)) if np.isfinite(f1).any() else 0.
+    truth = column.indicator(targets[known])
+    f1 = f1_scores(truth, column.indicator(column.decide(probs[known])))[truth.any(0)]
+    return float(f1.mean()) if len(f1) else 0.
 
 # %% ../nbs/02_target.ipynb #0a414cf8
 def mean_f1(

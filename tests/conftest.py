@@ -1,7 +1,9 @@
 "What the tests share: real pictures, a small trained run, and the program as a real process."
-import os, shutil, subprocess, sys, tempfile
+import atexit, json, os, shutil, subprocess, sys, tempfile
+from functools import cache
 from pathlib import Path
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -11,10 +13,36 @@ _home = tempfile.TemporaryDirectory()
 os.environ['XDG_CACHE_HOME'] = _home.name # caches of pictures made by tests go with the tests
 
 
-def simpsons(*args, cwd=None):
-    "Run the command line as a user does."
+# the files that take longest are begun first, so that two workers end together
+LONGEST = 'resume recipes clean service ray bundle tags report cli demo archive distributed study quiet'.split()
+
+def pytest_collection_modifyitems(items):
+    rank = {f'test_{o}.py': i for i, o in enumerate(LONGEST)}
+    items.sort(key=lambda o: rank.get(o.path.name, len(rank)))
+
+
+@cache
+def forking():
+    "A process that has imported what trains, and forks itself for a command; see forked.py."
     env = os.environ | dict(COLUMNS='200', TERM='dumb')
-    return subprocess.run([sys.executable, '-m', 'simpsons_fastai.cli', *map(str, args)], capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
+    p = subprocess.Popen([sys.executable, ROOT/'tests/forked.py'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    assert p.stdout.readline() == 'ready\n'
+    atexit.register(p.stdin.close)
+    return p
+
+
+def simpsons(*args, cwd=None, fresh=False):
+    "Run the command line as a user does, in a process of its own; in a `fresh` one everything is imported anew."
+    args, env = [*map(str, args)], os.environ | dict(COLUMNS='200', TERM='dumb')
+    command = [sys.executable, '-m', 'simpsons_fastai.cli', *args]
+    if fresh: return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
+    with tempfile.TemporaryDirectory() as folder:
+        said = [Path(folder)/o for o in ('stdout', 'stderr')]
+        ask = dict(args=args, cwd=str(cwd or os.getcwd()), env=env, said=[*map(str, said)])
+        forking().stdin.write(json.dumps(ask) + '\n')
+        forking().stdin.flush()
+        status = int(forking().stdout.readline())
+        return subprocess.CompletedProcess(command, status, *(o.read_text() for o in said))
 
 
 @pytest.fixture(autouse=True)
@@ -52,16 +80,40 @@ def mnist(): return real('simpsons-mnist')
 def family(): return real('simpsons-family')
 
 @pytest.fixture(scope='session')
-def mini(tmp_path_factory):
-    "The built-in set, small."
-    from simpsons_fastai.pictures.drawn import springfield_mini
-    return springfield_mini(tmp_path_factory.mktemp('data')/'mini', n=240)
+def once(tmp_path_factory):
+    "Made by the first that asks, of all workers: a folder, and what `make(folder)` returned."
+    shared = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ: shared = shared.parent
+    def get(name, make):
+        folder, told = shared/f'once-{name}', shared/f'once-{name}.json'
+        with FileLock(f'{folder}.lock'):
+            if not told.exists():
+                shutil.rmtree(folder, ignore_errors=True) # begun, and broken off
+                folder.mkdir()
+                told.write_text(json.dumps(make(folder)))
+        return folder, json.loads(told.read_text())
+    return get
 
 @pytest.fixture(scope='session')
-def cli_run(mini, tmp_path_factory):
-    "A run made by the command line: (its folder, the finished process)."
-    out = tmp_path_factory.mktemp('runs')/'cli'
-    return out, simpsons('train', mini, '--arch', 'resnet18', '--size', 64, '--epochs', 2, '--bs', 32, '--weights', 'none', '--out', out)
+def mini(once):
+    "The built-in set, small."
+    from simpsons_fastai.pictures.drawn import springfield_mini
+    folder, _ = once('data', lambda folder: str(springfield_mini(folder/'mini', n=240)))
+    return folder/'mini'
+
+@pytest.fixture(scope='session')
+def small_run(once, mini):
+    "A run of the command line, made once: (its folder, the finished process); tests that change it copy it."
+    def get(name, *args, fresh=False):
+        options = ('train', mini, *args, '--weights', 'none')
+        folder, done = once(name, lambda folder: vars(simpsons(*options, '--out', folder/name, fresh=fresh)))
+        return folder/name, subprocess.CompletedProcess(**done)
+    return get
+
+@pytest.fixture(scope='session')
+def cli_run(small_run):
+    "A run made by the command line as a user starts it: (its folder, the finished process)."
+    return small_run('cli', '--arch', 'resnet18', '--size', 64, '--epochs', 2, '--bs', 32, fresh=True)
 
 @pytest.fixture(scope='module')
 def browser():

@@ -13,6 +13,7 @@ warnings.filterwarnings('ignore')
 from fastai.vision.all import *
 from safetensors.torch import load_file
 import simpsons_fastai.train.checkpoint as checkpoint, simpsons_fastai.train.train as train
+from forked import warm
 from simpsons_fastai.train.chance import random_states
 from simpsons_fastai.train.pack import alone, pack
 from simpsons_fastai.core import exit_on_error, write_json
@@ -198,6 +199,7 @@ def child(args):
 
 def serve():
     "Fork a process for every line of JSON on stdin; answer with its number, and with its status when asked."
+    warm()
     print('ready', flush=True)
     for line in sys.stdin:
         ask = json.loads(line)

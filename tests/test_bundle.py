@@ -20,8 +20,8 @@ def test_answering_imports_neither_torch_nor_fastai_nor_pandas(cli_run, mini):
 def test_a_bundle_opens_with_the_predict_extra_alone(cli_run, mini, tmp_path):
     "A clean environment: the wheel and its `predict` extra, no torch in it."
     python = tmp_path/'env/bin/python'
-    subprocess.run([sys.executable, '-m', 'venv', tmp_path/'env'], check=True)
-    subprocess.run([python, '-m', 'pip', 'install', '-q', f'{ROOT}[predict]'], check=True, capture_output=True)
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', tmp_path/'env'], check=True)
+    subprocess.run([sys.executable, '-m', 'pip', '--python', python, 'install', '-q', f'{ROOT}[predict]'], check=True, capture_output=True)
     missing = subprocess.run([python, '-c', 'import torch'], capture_output=True, text=True)
     assert 'ModuleNotFoundError' in missing.stderr
     picture = next((mini/'test').rglob('*.jpg'))

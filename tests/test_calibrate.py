@@ -29,11 +29,28 @@ def test_scores_of_one_value_are_scikit_learns():
     assert got['accuracy'] == pytest.approx(accuracy_score(truth, said)) and got['n'] == 300
 
 
+@pytest.mark.parametrize('seed', range(3))
+def test_macro_f1_does_not_hang_on_where_the_mistakes_went(seed):
+    "42 classes of which 20 occur; 12 mistakes name classes that occur, or those that do not."
+    rng, values = np.random.default_rng(seed), tuple(f'{i:02}' for i in range(42))
+    column, truth = OneOf('who', values), np.sort(rng.choice(values[:20], 990))
+    wrong, found = rng.choice(990, 12, replace=False), {}
+    for where, named in dict(inside=values[:20], outside=values[20:]).items():
+        said = truth.copy()
+        said[wrong] = rng.choice(named, 12)
+        got = found[where] = column_scores(column, column.encode(truth), column.encode(said))
+        assert got['macro_f1'] == pytest.approx(f1_score(truth, said, average='macro', labels=values[:20], zero_division=0)) and got['classes'] == 20
+        assert got['macro_f1_all'] == pytest.approx(f1_score(truth, said, average='macro', labels=values, zero_division=0))
+        assert got['micro_f1'] == pytest.approx(got['accuracy']) == pytest.approx(f1_score(truth, said, average='micro'))
+    assert abs(found['inside']['macro_f1'] - found['outside']['macro_f1']) < .01 and found['outside']['macro_f1'] > .98
+
+
 def test_scores_of_any_values_are_scikit_learns():
     rng, column = np.random.default_rng(1), AnyOf('cast', ('a', 'b', 'c', 'never'))
     truth, said = (rng.random((2, 200, 4)) < [.5, .2, .1, 0])
     got = column_scores(column, truth.astype(np.float32), said)
-    assert got['macro_f1'] == pytest.approx(f1_score(truth[:, :3], said[:, :3], average='macro'))
+    assert got['macro_f1'] == pytest.approx(f1_score(truth[:, :3], said[:, :3], average='macro')) and got['classes'] == 3
+    assert got['micro_f1'] == pytest.approx(f1_score(truth, said, average='micro', zero_division=0))
     assert got['weighted_f1'] == pytest.approx(f1_score(truth, said, average='weighted', zero_division=0))
     assert got['accuracy'] == pytest.approx(accuracy_score(truth, said))
     nobody = column_scores(column, np.zeros((3, 4), np.float32), np.zeros((3, 4), bool))
@@ -153,7 +170,7 @@ def test_a_model_of_several_columns_calibrates_and_refuses(tagged, looks, frames
 
 def test_calibrating_reads_what_the_run_keeps(demo, frames, tmp_path, monkeypatch):
     table = frames.assign(label=np.resize(list(demo.vocab), len(frames)), split=np.where(np.arange(len(frames)) % 2, 'valid', 'test'))
-    bundle = restate_bundle(demo, dest=tmp_path/'bundle')
+    bundle = restate_bundle(demo, dest=tmp_path/'bundle', parity={}) # which would be measured again
     ask(Predictor(bundle, 'onnxruntime'), table.path).save(tmp_path/'answers.npz')
     with monkeypatch.context() as m:
         m.setattr(Predictor, 'logits', lambda *args: pytest.fail('it was asked again'))

@@ -62,7 +62,7 @@ def test_a_bundle_made_again_stays_calibrated(cli_run, mini, tmp_path):
 def test_the_same_seed_gives_the_same_history(mini, tmp_path):
     "However many threads decode."
     def history(name, seed, workers):
-        done = simpsons('train', mini, '--arch', 'resnet18', '--size', 48, '--epochs', 2, '--bs', 32, '--weights', 'none', '--seed', seed,
+        done = simpsons('train', mini, '--arch', 'test_resnet', '--size', 32, '--epochs', 2, '--bs', 32, '--weights', 'none', '--seed', seed,
                         '--num-workers', workers, '--out', tmp_path/name)
         assert done.returncode == 0, done.stderr
         return (tmp_path/name/'table.csv').read_text(), pd.read_csv(tmp_path/name/'history.csv', dtype=str).drop(columns='seconds')
@@ -90,7 +90,7 @@ def test_a_mistake_is_told_in_one_sentence(args, says, mini, tmp_path, refused):
 
 
 def test_a_mistake_from_the_shell_has_no_traceback(tmp_path):
-    done = simpsons('train', 'nowhere', cwd=tmp_path)
+    done = simpsons('train', 'nowhere', cwd=tmp_path, fresh=True)
     assert done.returncode == 2 and 'nowhere is not a folder' in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
@@ -99,7 +99,7 @@ def test_imagenet_weights_out_of_reach_fail_within_seconds(mini, tmp_path, monke
     import time
     monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9'); monkeypatch.setenv('HF_HOME', str(tmp_path/'empty'))
     start = time.monotonic()
-    done = simpsons('train', mini, '--size', 64, '--out', tmp_path/'run')
+    done = simpsons('train', mini, '--size', 64, '--out', tmp_path/'run', fresh=True)
     assert done.returncode == 2 and time.monotonic() - start < 60  # most of it is the import of fastai
     assert "weights='none'" in done.stderr and 'Traceback' not in done.stderr
     assert not (tmp_path/'run').exists()
@@ -115,7 +115,7 @@ OPTIONS = { # of every command: an argument by its name, an option as it is type
     'download': 'dest',
     'ensemble': 'members --out|-o --which --data --split',
     'evaluate': 'bundle data --split --pattern --out',
-    'label': 'bundle source --out|-o --fps --scenes --k --bs --shard --runtime --precision --device --num-workers --tta --engine --address',
+    'label': 'bundle source --out|-o --fps --scenes --k --bs --shard --runtime --precision --device --num-workers --tta --engine --address --verify',
     'mini': 'path --n --seed',
     'predict': 'what --url --bs --runtime --precision --tta',
     'recipes': '',

@@ -2,10 +2,10 @@
 import shutil, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, f1_score
 from simpsons_fastai.core import SimpsonsError, write_json
 from simpsons_fastai.judge.compare import compare_runs, count_parameters
-from simpsons_fastai.judge.intervals import bootstrap_f1, indicators, interval, macro_f1, resample
+from simpsons_fastai.judge.intervals import bootstrap, indicators, interval, resample
 from simpsons_fastai.model.run import Run
 from simpsons_fastai.target import AnyOf, OneOf, Target, one_label
 
@@ -62,33 +62,66 @@ def variant(run, name, report=None, table=None, **scores):
     return path
 
 
-def test_a_resample_is_scored_as_scikit_learn_scores_it():
+def sums_of(parts, drawn):
+    "What scikit-learn is asked: the drawn rows, and the values that occur."
+    true, said, known = (o[drawn] for o in parts)
+    return true[known], said[known], np.flatnonzero(true[known].any(0))
+
+
+@pytest.mark.parametrize('grouped', [False, True])
+@pytest.mark.parametrize('kind', [OneOf, AnyOf])
+def test_every_resample_is_scored_as_scikit_learn_scores_it(kind, grouped):
+    rng, who = np.random.default_rng(0), kind('who', ('bart', 'homer', 'lisa', 'maggie', 'marge', 'nobody'))
+    truth = [rng.choice(who.values[:5], p=[.7, .1, .1, .05, .05]) if rng.random() < .9 else None for _ in range(150)]
+    said = np.where(rng.random(150) < .3, rng.choice(who.values, 150), [o or 'bart' for o in truth])
+    groups = rng.integers(0, 40, 150) if grouped else np.arange(150)
+    parts = indicators(who, truth, said)
+    found = bootstrap([parts], groups if grouped else None, 20, seed=3)
+    names = pd.factorize(groups)[0]
+    for i, counts in enumerate(np.concatenate(list(resample(len(set(groups)), 20, 3)))):
+        drawn = np.repeat(np.arange(150), counts[names].astype(int))
+        true, answered, there = sums_of(parts, drawn)
+        assert found['macro_f1'][i] == pytest.approx(f1_score(true, answered, labels=there, average='macro', zero_division=0))
+        assert found['accuracy'][i] == pytest.approx(accuracy_score(true, answered))
+
+
+def test_the_interval_is_around_the_score_and_of_one_seed():
     rng, who = np.random.default_rng(0), PEOPLE['label']
     truth = rng.choice(who.values, 200)
     said = np.where(np.arange(200)%5 == 0, np.roll(truth, 1), truth)
-    for _ in range(20):
-        drawn = rng.integers(0, 200, rng.integers(3, 200))
-        ours = macro_f1(*indicators(who, truth, said), np.bincount(drawn, minlength=200)[None])
-        np.testing.assert_allclose(ours, f1_score(truth[drawn], said[drawn], average='macro', zero_division=0), atol=1e-12)
-    f1 = bootstrap_f1([indicators(who, truth, said)])
+    f1 = bootstrap([indicators(who, truth, said)])['macro_f1']
     low, high = interval(f1)
     assert f1.shape == (1000,) and low < f1_score(truth, said, average='macro') < high
-    np.testing.assert_array_equal(f1, bootstrap_f1([indicators(who, truth, said)]))
+    np.testing.assert_array_equal(f1, bootstrap([indicators(who, truth, said)])['macro_f1'])
+    missing = np.where(np.arange(200)%3, np.arange(200).astype(float), np.nan)
+    assert bootstrap([indicators(who, truth, said)], missing, 5)['macro_f1'].shape == (5,)
+
+
+def test_copies_are_no_further_witnesses():
+    "Ten copies of each picture: the same scores, and the interval of those without copies."
+    rng, who = np.random.default_rng(0), PEOPLE['label']
+    truth = rng.choice(who.values, 100)
+    said = np.where(rng.random(100) < .8, truth, np.roll(truth, 1))
+    once, ten = (bootstrap([indicators(who, np.repeat(truth, k), np.repeat(said, k))], np.repeat(np.arange(100), k)) for k in (1, 10))
+    np.testing.assert_allclose(once['macro_f1'], ten['macro_f1'])
+    alone = bootstrap([indicators(who, np.repeat(truth, 10), np.repeat(said, 10))])
+    width = lambda o: np.ptp(interval(o['accuracy']))
+    assert width(alone) < width(once)/2
 
 
 def test_several_columns_are_scored_by_their_mean_on_the_same_draws():
     table = table_of(LOOKS)
     answers = answered(LOOKS, table, .7, 3)
     parts = [indicators(o, answers[o.name], answers[f'{o.name} predicted']) for o in LOOKS]
-    each = [bootstrap_f1([o]) for o in parts]
-    np.testing.assert_allclose(bootstrap_f1(parts), np.mean(each, axis=0), atol=1e-12)
+    each = [bootstrap([o])['macro_f1'] for o in parts]
+    np.testing.assert_allclose(bootstrap(parts)['macro_f1'], np.mean(each, axis=0), atol=1e-12)
 
 
-def test_a_column_of_kind_any_is_scored_value_by_value():
+def test_pictures_whose_truth_is_unknown_say_nothing():
     who = AnyOf('who', ('bart', 'homer', 'lisa'))
-    true, said = indicators(who, ['bart|lisa', '', None, 'homer'], ['bart', 'homer', 'lisa', 'homer'])
-    np.testing.assert_allclose(macro_f1(true, said, np.ones((1, 4))), [(1 + 2/3 + 0)/3])
-    assert np.isnan(macro_f1(true, said, np.array([[0, 0, 1, 0]]))).all()
+    true, said, known = indicators(who, ['bart|lisa', '', None, 'homer'], ['bart', 'homer', 'lisa', 'homer'])
+    assert known.tolist() == [True, True, False, True] and not true[2].any() and not said[2].any()
+    assert np.isnan(bootstrap([(true[2:3], said[2:3], known[2:3])], n_resamples=2)['accuracy']).all()
 
 
 def test_the_same_draws_whatever_the_block():
@@ -106,6 +139,12 @@ def test_what_stands_in_the_table(runs, tmp_path):
     np.testing.assert_allclose(pd.read_csv(tmp_path/'out/comparison.csv').test_f1_low, res.table.test_f1_low, atol=1e-9)
     assert pd.read_csv(tmp_path/'out/per_class.csv', index_col='label').shape == (5, 2)
     assert (tmp_path/'out/comparison.png').stat().st_size > 0 and res.table.parameters_m.isna().all()
+
+
+def test_the_epochs_are_those_that_were_trained(runs):
+    "As where a training stopped early; what was planned stands in where nobody counted."
+    early = variant(runs[0], 'early', lambda r: r | dict(training=dict(seconds=3., epochs=2, best_epoch=1)))
+    assert compare_runs([early, runs[1]]).table.epochs.tolist() == [2, 5]
 
 
 def test_models_of_several_columns_have_intervals(tmp_path):

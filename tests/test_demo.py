@@ -1,7 +1,9 @@
 "The demo as a real process: real HTTP calls, and pictures uploaded in a real browser, on a phone and on a large screen."
 import csv, io, os, socket, subprocess, sys, tempfile, time
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from urllib.parse import unquote
 from urllib.request import urlopen
 import pytest
@@ -196,6 +198,68 @@ def test_a_tag_model_has_a_tab(two, opened, pictures, width):
     assert page.locator('figure.looked').inner_text().startswith(('What speaks for glasses: no', 'What speaks for glasses: yes'))
     page.get_by_role('button', name='About this model').click()
     page.wait_for_selector('text=valid: macro F1 0.2500, accuracy 0.5000, on 40 pictures')
+
+
+CARD = """# A model
+![a]({0}/inline) ![b][r] <img src="{0}/image" srcset="{0}/set 2x"><video poster="{0}/poster" src="{0}/video" autoplay></video>
+<svg><image href="{0}/svg"/></svg><table background="{0}/table"><tr><td>a</td></tr></table><object data="{0}/object"></object>
+<div style="background:url({0}/css)">d</div><style>@import url({0}/import); body{{background:url({0}/body)}}</style>
+<form action="{0}/form"><button>Send it</button></form><iframe src="{0}/frame"></iframe><link rel=stylesheet href="{0}/sheet">
+<meta http-equiv=refresh content="0;url={0}/refresh"><script>fetch('{0}/script')</script><a href="javascript:fetch('{0}/link')">l</a>
+<p>It ends here.</p>
+
+[r]: {0}/reference
+"""
+
+
+@pytest.fixture(scope='module')
+def elsewhere():
+    "Another host, and what it was asked."
+    asked = []
+    class Asked(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header('Content-Length', '0')
+            self.end_headers()
+        do_POST = do_GET
+        def log_message(self, *args): pass
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Asked)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://localhost:{server.server_port}', asked
+    server.shutdown()
+
+
+@pytest.fixture(scope='module')
+def tricked(elsewhere, tmp_path_factory):
+    "The demo of a model whose card wants everything from elsewhere."
+    from simpsons_fastai.model.bundle import load_bundle, restate_bundle
+    files = {'README.md': lambda p: p.write_text(CARD.format(elsewhere[0]))}
+    made = restate_bundle(load_bundle('demo'), files, tmp_path_factory.mktemp('tricked')/'bundle')
+    with serve(made.path) as url: yield url
+
+
+def test_a_card_loads_nothing_from_elsewhere_and_posts_nowhere(tricked, elsewhere, opened):
+    page = opened(tricked)
+    page.get_by_role('button', name='About this model').click()
+    page.get_by_text('It ends here.').wait_for()
+    page.wait_for_timeout(500)
+    assert page.get_by_role('button', name='Send it').count() == page.locator('.card form, .card img, .card video').count() == 0
+    assert page.url.startswith(tricked) and elsewhere[1] == []
+
+
+def test_the_page_forbids_what_a_sanitiser_would_miss(tricked, elsewhere, browser):
+    page = browser.new_page()
+    page.goto(tricked)
+    page.wait_for_selector('input[type=file]', state='attached', timeout=60_000)
+    page.evaluate("""there => {const form = document.createElement('form'); form.action = there + '/post'; form.method = 'post'
+        const image = document.createElement('img'); image.src = there + '/late'; image.alt = ''
+        document.body.append(form, image); form.submit(); fetch(there + '/fetch').catch(() => 0)}""", elsewhere[0])
+    page.wait_for_timeout(500)
+    assert page.url.startswith(tricked) and elsewhere[1] == []
+    page.goto(f'{elsewhere[0]}/asked')
+    assert elsewhere[1] == ['/asked'] # it does hear what it is asked
+    page.close()
 
 
 @WIDTHS

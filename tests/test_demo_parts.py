@@ -11,7 +11,8 @@ from simpsons_fastai.pictures.drawn import mini_frame
 from simpsons_fastai.pictures.open import PictureError
 from simpsons_fastai.pictures.preprocess import Preprocess
 from simpsons_fastai.serve.demo import _look, _name_it, _told, make_demo
-from simpsons_fastai.serve.demo_answers import NOBODY, UNSURE, _no_formula, ask_all, csv_text, gallery, read_upload, shown_as, table
+from simpsons_fastai.text import disarmed
+from simpsons_fastai.serve.demo_answers import NOBODY, UNSURE, Upload, ask_all, csv_text, gallery, shown_as, table
 from simpsons_fastai.serve.demo_card import card, intro
 from simpsons_fastai.serve.demo_look import _text, occlusion
 from simpsons_fastai.target import AnyOf, OneOf, Prediction, Target, answer_row, answers, one_label
@@ -41,7 +42,7 @@ LOOKS = Target((OneOf('glasses', ('no', 'yes'), threshold=.9), OneOf('hair', ('b
 
 def test_an_upload_is_a_picture_within_the_limits(folder):
     for name, says in (('text.jpg', 'not a picture'), ('large.jpg', 'larger than 20,000,000 bytes'), ('gone.jpg', 'uploaded over an hour ago')):
-        with pytest.raises(PictureError, match=says): read_upload(folder/name)
+        with pytest.raises(PictureError, match=says): Upload(folder/name).picture(100)
 
 
 def test_a_single_column_has_bars(known, folder):
@@ -69,7 +70,7 @@ def test_files_become_a_table_and_a_gallery(known, folder):
     found = ask_all(known.predictor, paths)
     rows = table(known, ['=1+1.png', 'b.png', 'text.jpg'], [o for _, o in found])
     assert [o[3] for o in rows] == ['refused', True, False, ''] and csv_text(rows).splitlines()[1].startswith("'=1+1.png,")
-    assert [_no_formula(o) for o in ('@a', '-a', '+a', 'a=', -.5)] == ["'@a", "'-a", "'+a", 'a=', -.5]
+    assert [disarmed(o) for o in ('@a', '-a', '+a', 'a=', -.5)] == ["'@a", "'-a", "'+a", 'a=', -.5]
     page = gallery(known, ['<b>.png', 'b.png', 'text.jpg'], found)
     assert '&lt;b&gt;' in page and '<b>' not in page and 'not a picture' in page and NOBODY in page
 
@@ -111,7 +112,7 @@ def test_a_mistake_is_a_sentence(known, folder):
 
 def test_a_card_names_no_picture_elsewhere(known):
     bundle = Made(has=lambda o: True, read=lambda o: b'# Title\n![words](https://example.com/a.png)<img src="b.png">')
-    assert card(known.predictor.bundle).startswith('### Who is it?') and card(bundle) == '### Title\nwords'
+    assert card(known.predictor.bundle).startswith('<h3>Who is it?') and card(bundle) == '<h3>Title</h3>\n<p>words</p>\n'
 
 
 def test_one_function_is_public(known):

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip('accelerate')
 psutil = pytest.importorskip('psutil')
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='gloo between processes is tried on Linux only')
-OPTIONS = '--arch resnet18 --size 32 --epochs 2 --bs 16 --valid .3 --weights none --speed off --device cpu'.split()
+OPTIONS = '--arch test_resnet --size 32 --epochs 2 --bs 16 --valid .3 --weights none --speed off --device cpu'.split()
 
 
 @pytest.fixture(scope='module')
@@ -57,7 +57,7 @@ def measured(folder):
     from simpsons_fastai.model.run import Run
     from simpsons_fastai.train.record import load_best
     run = Run(folder)
-    learn = simpsons_learner(simpsons_dls(run.table, size=32, bs=64, arch='resnet18', cache='off', device='cpu'), 'resnet18', 'none', speed='off', verbose=False)
+    learn = simpsons_learner(simpsons_dls(run.table, size=32, bs=64, arch='test_resnet', cache='off', device='cpu'), 'test_resnet', 'none', speed='off', verbose=False)
     load_best(run, learn.model)
     with learn.no_bar(): return dict(zip(('valid_loss', 'accuracy', 'f1_score'), learn.validate())), learn.dls.valid.n
 

@@ -11,7 +11,7 @@ from conftest import ROOT
 
 PACKAGE = ROOT/'simpsons_fastai'
 NBS = ROOT/'nbs'
-ROOMS = 'core column target pictures model judge learn train serve'.split()
+ROOMS = 'text core column target pictures model judge learn train serve'.split()
 TOP = 'cli commands gradio_app all'.split() # beside each other, above nobody
 MODULES = [p for p in sorted(PACKAGE.rglob('*.py')) if p.name not in ('_modidx.py', '__init__.py')]
 NOTEBOOKS = [p for p in sorted(NBS.rglob('*.ipynb')) if '.ipynb_checkpoints' not in p.parts]
@@ -55,7 +55,7 @@ def test_inside_a_room_nothing_imports_itself_round_a_corner():
     for module in graph: visit(module, [])
 
 
-@pytest.mark.parametrize('room', ['core', 'column', 'target', 'pictures', 'model', 'judge'])
+@pytest.mark.parametrize('room', ['text', 'core', 'column', 'target', 'pictures', 'model', 'judge'])
 def test_upstairs_there_is_neither_torch_nor_fastai(room):
     for p in MODULES:
         if name_of(p).split('.')[0] != room: continue

@@ -12,11 +12,14 @@ print('f1', learn.recorder.values[-1][-1], len(dls.vocab), dls.train.n, dls.vali
 '''
 
 
-def test_three_lines_and_fine_tune(mnist):
-    done = subprocess.run([sys.executable, '-c', CODE.format(path=str(mnist))], capture_output=True, text=True, timeout=600)
+def test_three_lines_and_fine_tune(mnist, tmp_path):
+    for label in (mnist/'train').iterdir(): # a quarter of the pictures
+        (tmp_path/'train'/label.name).mkdir(parents=True)
+        for o in sorted(label.iterdir())[::4]: (tmp_path/'train'/label.name/o.name).symlink_to(o)
+    done = subprocess.run([sys.executable, '-c', CODE.format(path=str(tmp_path))], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     f1, classes, train, valid = map(float, done.stdout.splitlines()[-1].split()[1:])
-    assert (classes, train, valid) == (10, 6400, 1600)
+    assert (classes, train, valid) == (10, 1600, 400)
     assert f1 > .15  # chance is 0.10
 
 

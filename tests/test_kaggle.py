@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.pictures.kaggle import download_journey
-from simpsons_fastai.pictures.table import journey
+from simpsons_fastai.pictures.scan import journey
 
 pytest.importorskip('kagglehub')
 

@@ -55,7 +55,7 @@ def mixed(mnist, tmp_path_factory):
 
 def test_training_lists_the_broken_and_uses_the_odd(mixed, tmp_path):
     root, reasons = mixed
-    done = simpsons('train', root, '--arch', 'resnet18', '--size', 32, '--epochs', 1, '--bs', 16, '--weights', 'none', '--out', tmp_path/'run')
+    done = simpsons('train', root, '--arch', 'test_resnet', '--size', 32, '--epochs', 1, '--bs', 16, '--weights', 'none', '--out', tmp_path/'run')
     assert done.returncode == 0, done.stderr
     assert '20 of 160 pictures are left out' in done.stdout
     listed = pd.read_csv(tmp_path/'run/broken.csv').set_index('path').reason

@@ -71,7 +71,7 @@ def test_predict_and_label_ask_nobody(listened, mini, tmp_path, runtime):
 
 def test_a_training_asks_nobody(listened, mini, tmp_path):
     env, said = listened
-    p = start(env, 'train', mini, '--arch', 'resnet18', '--size', 32, '--epochs', 1, '--bs', 64, '--weights', 'none', '--out', tmp_path/'run')
+    p = start(env, 'train', mini, '--arch', 'test_resnet', '--size', 32, '--epochs', 1, '--bs', 64, '--weights', 'none', '--out', tmp_path/'run')
     text, _ = p.communicate(timeout=300)
     assert p.returncode == 0, text
     assert said() == ('', [])

@@ -10,17 +10,17 @@ COMPLETE = 'config.json table.csv history.csv curves.png report.json answers.npz
 
 @pytest.fixture(scope='module')
 def frames(mnist):
-    "A table of 10 training and 3 test frames of each character."
+    "A table of 5 training and 3 test frames of each character."
     from simpsons_fastai.pictures.table import scan
     table = scan(mnist)
-    return pd.concat([g.head(10 if split == 'train' else 3) for (split, _), g in table.groupby(['split', 'label'])], ignore_index=True)
+    return pd.concat([g.head(5 if split == 'train' else 3) for (split, _), g in table.groupby(['split', 'label'])], ignore_index=True)
 
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_every_recipe_leaves_a_complete_run(name, frames, tmp_path):
     from simpsons_fastai.model.predictor import Predictor
     from simpsons_fastai.train.train import train
-    run = train(frames, tmp_path/'run', name, quick=True, epochs=1, size=48)
+    run = train(frames, tmp_path/'run', name, quick=True, epochs=1, size=32)
     assert all((run.path/o).stat().st_size > 0 for o in COMPLETE)
     assert run.config['options']['recipe'] == name and run.config['options']['arch'] == RECIPES[name].arch
     report, answers = run.report, pd.read_csv(run.path/'answers.csv')
@@ -33,10 +33,10 @@ def test_every_recipe_leaves_a_complete_run(name, frames, tmp_path):
 
 
 def test_quick_from_the_shell(mini, tmp_path):
-    done = simpsons('train', mini, '--recipe', 'activity', '--quick', '--arch', 'resnet18', '--out', tmp_path/'run')
+    done = simpsons('train', mini, '--recipe', 'activity', '--quick', '--arch', 'test_resnet', '--out', tmp_path/'run')
     assert done.returncode == 0, done.stderr
     options = json.loads((tmp_path/'run/config.json').read_text())['options']
-    assert (options['recipe'], options['arch'], options['loss'], options['size'], options['quick']) == ('activity', 'resnet18', 'weighted', 64, True)
+    assert (options['recipe'], options['arch'], options['loss'], options['size'], options['quick']) == ('activity', 'test_resnet', 'weighted', 64, True)
     shipped = json.loads((tmp_path/'run/checkpoints/shipped.json').read_text())
     assert abs(sum(o['share'] for o in shipped) - 1) < 1e-6 and 'ensemble:' in done.stdout
 
@@ -51,9 +51,9 @@ def test_the_activity_network_has_its_parameters():
 
 
 @pytest.fixture(scope='module')
-def second_run(mini, tmp_path_factory):
-    out = tmp_path_factory.mktemp('runs')/'second'
-    assert simpsons('train', mini, '--arch', 'resnet10t', '--size', 64, '--epochs', 3, '--bs', 32, '--weights', 'none', '--out', out).returncode == 0
+def second_run(small_run):
+    out, done = small_run('second', '--arch', 'resnet10t', '--size', 64, '--epochs', 1, '--bs', 32)
+    assert done.returncode == 0, done.stderr
     return out
 
 

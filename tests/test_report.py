@@ -25,7 +25,7 @@ def odd_report(tmp_path_factory):
     mini = springfield_mini(folder/'mini', n=120)
     first = sorted(o.name for o in (mini/'test').iterdir())[0]
     for split in ('train', 'test'): (mini/split/first).rename(mini/split/ODD)
-    return write_html(train(mini, out=folder/'run <i>', arch='resnet18', size=32, epochs=1, bs=32, weights='none', cache='off'), explain=heat_maps)
+    return write_html(train(mini, out=folder/'run <i>', arch='test_resnet', size=32, epochs=1, bs=32, weights='none', cache='off'), explain=heat_maps)
 
 
 @pytest.fixture

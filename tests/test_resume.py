@@ -60,9 +60,7 @@ def server():
     res.close()
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    from simpsons_fastai.pictures.drawn import springfield_mini
-    return springfield_mini(tmp_path_factory.mktemp('resume')/'mini', n=240)
+def data(mini): return mini
 
 @pytest.fixture(scope='module')
 def start(server, data):

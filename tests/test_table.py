@@ -5,7 +5,9 @@ import pytest
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.pictures.columns import CHARACTER_TAGS, TOWNSFOLK_TAGS, any_words, for_file, leave_out, one_word
 from simpsons_fastai.pictures.split import split_table
-from simpsons_fastai.pictures.table import as_table, journey, read_table, scan, usable
+from simpsons_fastai.pictures.scan import journey, scan
+from simpsons_fastai.pictures.spreadsheet import read_table
+from simpsons_fastai.pictures.table import as_table, usable
 from simpsons_fastai.target import AnyOf, OneOf, Target, one_label
 
 
@@ -185,6 +187,7 @@ def test_cells_left_out(mini):
 
 def test_everybody_in_the_frame_from_a_file(tmp_path):
     file = tmp_path/'who.csv'
+    for o in 'abcde': (tmp_path/o).touch()
     pd.DataFrame(dict(path=list('abcde'), labels=['lisa|bart', '', ' moe | lisa|', '?', '   '], mood=['good', '', 'bad', 'bad', 'good'])).to_csv(file, index=False)
     kinds = dict(labels='any')
     table = as_table(file, columns='all', kinds=kinds)
@@ -199,6 +202,7 @@ def test_everybody_in_the_frame_from_a_file(tmp_path):
 def test_what_is_not_known_survives_a_file(tmp_path):
     kinds = dict(labels='any', hair='one')
     table = pd.DataFrame(dict(path=list('abc'), split='train', labels=['bart|lisa', '', np.nan], hair=['red', np.nan, 'none']))
+    for o in 'abc': (tmp_path/o).touch()
     for_file(table, kinds).to_csv(tmp_path/'t.csv', index=False)
     again = as_table(tmp_path/'t.csv', columns=['labels', 'hair'], kinds=kinds)
     pd.testing.assert_frame_equal(again.drop(columns='path'), table.drop(columns='path'), check_dtype=False)

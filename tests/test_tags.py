@@ -150,7 +150,7 @@ def test_mistakes_are_told(tag_run, cli_run, faces, mini, tmp_path):
     ('journey', dict(missing=.2, head='tags', epochs=1))])
 def test_every_option_is_for_every_target(recipe, fields, mini, tmp_path):
     from simpsons_fastai.train.train import train
-    run = train(mini, tmp_path/'run', recipe, size=32, bs=16, arch='resnet10t', weights='none', **dict(epochs=2) | fields)
+    run = train(mini, tmp_path/'run', recipe, size=32, bs=16, arch='test_resnet', weights='none', **dict(epochs=2) | fields)
     asked = run.config['options']
     assert {k: asked[k] for k in fields} == fields
     assert set(run.report['per_column']) == set(run.target.names) and np.isfinite(run.history.train_loss).all()

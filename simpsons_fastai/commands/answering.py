@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 import typer
 from ..core import SimpsonsError
-from .options import Call, app, command, options_of
+from .options import Call, app, command, options_of, show
 from .judging import labelled_part, pictures_in
 
 # %% ../../nbs/commands/04_answering.ipynb #f7014de3
@@ -21,7 +21,7 @@ from .judging import labelled_part, pictures_in
          int8='add an 8-bit network, calibrated on training pictures, if it loses at most --max-loss')
 def bundle(call:Call):
     "Write the bundle of RUN, its best epoch's network."
-    print(f'the bundle lies in {call().path}')
+    show(f'the bundle lies in {call().path}')
 
 def _to_choose_by(data:Path, split:str, member:Path): # a DataFrame
     "Labelled pictures in the words of a member."
@@ -42,8 +42,8 @@ def ensemble(call:Call,
         raise SimpsonsError('--data is for choosing, and all members are taken: '
                             'add --which greedy or top3, or leave --data out')
     made = call(table=_to_choose_by(data, split, call['members'][0]) if data else None)
-    for o in made.members or [dict(arch=made.arch, share=1)]: print(f"{o['share']:.2f} {o['arch']}")
-    print(f'the bundle lies in {made.path}')
+    for o in made.members or [dict(arch=made.arch, share=1)]: show(f"{o['share']:.2f} {o['arch']}")
+    show(f'the bundle lies in {made.path}')
 
 # %% ../../nbs/commands/04_answering.ipynb #1a9515f9
 @command('train.heads:add_head', dest=dict(option='out', short='-o'),
@@ -53,14 +53,14 @@ def add_head(call:Call):
     made = call()
     for split,o in made.metrics['added'][call['column']].items():
         f1 = f"macro F1 of {call['column']} {o['macro_f1']:.4f}"
-        print(f"{split}: {f1}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
-    print(f'the bundle lies in {made.path}')
+        show(f"{split}: {f1}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
+    show(f'the bundle lies in {made.path}')
 
 @command('learn.summary:summary')
 def summary(call:Call):
     "Print what BUNDLE's network consists of."
     from simpsons_fastai.model.bundle import load_bundle
-    print(call(bundle=load_bundle(call['bundle']))) # what is no bundle is said before torch is loaded
+    show(call(bundle=load_bundle(call['bundle']))) # what is no bundle is said before torch is loaded
 
 # %% ../../nbs/commands/04_answering.ipynb #85c7d742
 def _local(bundle:Path, files:list, bs:int, options:dict) -> Iterator: # of a row a file
@@ -77,7 +77,7 @@ def _say_rows(files:list, rows:Iterator):
     bad = 0
     for file,row in zip(files, rows):
         bad += 'error' in row
-        print(json.dumps(dict(path=str(file)) | row, ensure_ascii=False), flush=True)
+        show(json.dumps(dict(path=str(file)) | row, ensure_ascii=False))
     if bad: raise typer.Exit(1)
 
 # %% ../../nbs/commands/04_answering.ipynb #ce8e1da6
@@ -109,21 +109,28 @@ _PREDICTOR = options_of('model.predictor:Predictor.__init__', 'runtime precision
 
 @command('serve.archive:label', also=_PREDICTOR,
          out=dict(short='-o', is_argument=False), k='labels a row',
-         source=dict(type=list[Path], help='a folder with all that is below it, '
+         bundle=dict(default=None, is_argument=True),
+         source=dict(type=list[Path], default=None, is_argument=True, help='a folder with all that is below it, '
                      'a list (.txt, or .csv with the column path), pictures or videos'),
          shard='rows a file, about; what is lost at most when the process is killed',
          n_workers='threads that decode; with ray the cores that a worker takes, 1 unless told')
-def label(call:Call):
+def label(call:Call,
+    verify:bool=False, # read all that OUT holds and say what is damaged; nothing is labelled
+):
     "Name what is in every picture and video of SOURCE: Parquet files, a row a picture or frame."
-    print(f'the labels lie in {call()}')
+    if verify:
+        from simpsons_fastai.serve.archive import verify as read_all
+        return show(read_all(call['out']))
+    if not call['source']: raise SimpsonsError('BUNDLE and SOURCE are not named: name a model, and then what to label')
+    show(f'the labels lie in {call()}')
 
 @command('serve.timeline:timeline', out='the folder that `simpsons label` wrote')
 def timeline(call:Call):
     "Make appearances of the labels of videos: who was on screen, when. A table, a picture, a page."
     from simpsons_fastai.serve.timeline_page import by_character
     found = call()
-    print(by_character(found).round(2).to_string(index=False) if len(found) else 'nobody was on screen')
-    print(f"the timeline lies in {call['out']}: timeline.csv, timeline.png, timeline.html")
+    show(by_character(found).round(2).to_string(index=False) if len(found) else 'nobody was on screen')
+    show(f"the timeline lies in {call['out']}: timeline.csv, timeline.png, timeline.html")
 
 # %% ../../nbs/commands/04_answering.ipynb #91e905c6
 _NEWEST = "a bundle's or a run's folder, or demo; the newest run's unless told, or the one that comes with the package"
@@ -141,5 +148,5 @@ def serve(call:Call):
     "Answer pictures over HTTP until stopped; the key that clients must give is in SIMPSONS_API_KEY."
     from simpsons_fastai.model.bundle import newest_bundle
     bundle = call['bundle'] or newest_bundle()
-    print(f'model: {bundle}', flush=True)
+    show(f'model: {bundle}')
     call(bundle=bundle)

@@ -11,7 +11,8 @@ __all__ = ['labelled_part', 'evaluate', 'compare', 'report', 'pictures_in', 'cal
 import sys
 from pathlib import Path
 from ..core import SimpsonsError
-from .options import Call, app, command
+from .options import Call, app, command, show
+from ..text import visible
 
 # %% ../../nbs/commands/03_judging.ipynb #a6511b27
 def labelled_part(
@@ -33,11 +34,11 @@ def labelled_part(
 def _say_classes(classes:dict):
     for label,o in classes.items():
         scores = f"F1 {o['f1']:.3f}  precision {o['precision']:.3f}  recall {o['recall']:.3f}"
-        print(f"  {label:30} {scores}  n {o['support']}")
+        show(f"  {label:30} {scores}  n {o['support']}")
 
 def _say_scores(split:str, o:dict):
-    means = f"macro F1 {o['macro_f1']:.4f}, weighted F1 {o['weighted_f1']:.4f}, accuracy {o['accuracy']:.4f}"
-    print(f"{split}: {means} on {o['n']} pictures")
+    from simpsons_fastai.judge.numbers import score_line
+    print(f'{split}: {score_line(o)}')
     if len(o['per_column']) == 1: return _say_classes(o['per_class'])
     for column,own in o['per_column'].items():
         print(f"{column}: macro F1 {own['macro_f1']:.4f}, accuracy {own['accuracy']:.4f} on {own['n']} pictures")
@@ -58,13 +59,16 @@ def evaluate(call:Call,
     from simpsons_fastai.core import write_json
     from simpsons_fastai.pictures.table import as_table, usable
     from simpsons_fastai.judge.evaluate import evaluate_table
+    from simpsons_fastai.judge.seen import seen_before, warning_of
     from simpsons_fastai.model.predictor import Predictor
     table = as_table(data, pattern, known=facts.target)
     split,part = labelled_part(table, split, facts.target)
     rows,broken = usable(part)
-    result = dict(split=split, left_out=len(broken)) | evaluate_table(Predictor(facts), rows).scores
+    seen = seen_before(facts, rows.path)
+    result = dict(split=split, left_out=len(broken), seen=seen) | evaluate_table(Predictor(facts), rows).scores
     if out: write_json(out, result)
     _say_scores(split, result)
+    if said := warning_of(seen, len(rows)): print(said)
 
 # %% ../../nbs/commands/03_judging.ipynb #6be49732
 @command('judge.compare:compare_runs', runs=dict(type=list[Path], help="runs' folders, two or more"),
@@ -72,7 +76,7 @@ def evaluate(call:Call,
 def compare(call:Call):
     "Put runs side by side, and name the one to deploy."
     found = call()
-    print(found.table.to_string())
+    show(found.table.to_string())
     print(f'deploy {found.best.path}: the best macro F1 on validation')
 
 @command('judge.report:write_html', without='explain', run="a finished run's folder",
@@ -88,7 +92,7 @@ def pictures_in(
 ) -> list: # of files
     "The pictures named, and those in the folders named; what is to say of them does not disturb the answers."
     from simpsons_fastai.pictures.walk import named_pictures
-    return named_pictures(paths, lambda said: print(said, file=sys.stderr))
+    return named_pictures(paths, lambda said: print(visible(said), file=sys.stderr))
 
 def _unlabelled(source:Path):
     "A table of pictures, with labels or without."

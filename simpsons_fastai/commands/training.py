@@ -59,9 +59,10 @@ def _together():
 def _say_scores(run):
     from simpsons_fastai.train.record import is_main
     if not is_main(): return
+    from simpsons_fastai.judge.numbers import copies_line, score_line
     report = run.report
     for split,o in report['splits'].items():
-        print(f"{split}: macro F1 {o['macro_f1']:.4f}, accuracy {o['accuracy']:.4f} on {o['n']} pictures")
+        for said in filter(None, (score_line(o), copies_line(o))): print(f'{split}: {said}')
     took = report['training']
     print(f"trained {took['seconds']:.0f} s at {took['images_per_second']:.0f} pictures/s; the run lies in {run.path}")
 

@@ -14,12 +14,13 @@ from functools import singledispatch
 import numpy as np, pandas as pd
 from ..core import SimpsonsError
 from .evaluate import ColumnAnswers
+from .parity import parity_again
 from .reliability import expected_calibration_error
 from .strangers import check_rate, fit_threshold, held_out, measured_strangers
-from ..model.answers import Answers, ask, kept_answers
+from ..model.answers import Answers, ask, kept_answers, lacking
 from ..model.bundle import Bundle, restate_bundle
 from ..model.predictor import Predictor
-from ..model.run import Run
+from ..model.run import Run, check_there
 from ..target import AnyOf, Column, Target, encode, macro_f1, probabilities, scorable, split
 
 # %% ../../nbs/judge/03_calibrate.ipynb #9320fe46
@@ -143,7 +144,9 @@ def calibrate_column(
 # %% ../../nbs/judge/03_calibrate.ipynb #b7b89e80
 def _logits(predictor:Predictor, paths) -> Answers:
     "What the network says of pictures; what a run beside the bundle keeps is not asked again."
-    return kept_answers(Run(predictor.bundle.path.parent), predictor, paths, errors='raise')
+    run = Run(predictor.bundle.path.parent)
+    check_there(lacking(run, predictor, paths))
+    return kept_answers(run, predictor, paths, errors='raise')
 
 # %% ../../nbs/judge/03_calibrate.ipynb #84f73c11
 def _part(target:Target, rows:pd.DataFrame, said:Answers) -> dict: # by column: logits, targets
@@ -191,4 +194,5 @@ def calibrate_bundle(
     found = {k: calibrate_column(predictor.target[k], o, odd.get(k), rate) for k,o in parts.items()}
     target = Target(tuple(found[c.name][0] if c.name in found else c for c in predictor.target))
     metrics = predictor.bundle.metrics | dict(calibration={k: o for k,(_,o) in found.items()})
-    return restate_bundle(predictor.bundle, target=target, metrics=metrics)
+    made = restate_bundle(predictor.bundle, target=target, metrics=metrics)
+    return restate_bundle(made, parity=parity_again(made, table)) if made.parity else made

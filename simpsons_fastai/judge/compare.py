@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
 from safetensors import safe_open
-from ..core import SimpsonsError, real_paths, save_figure, say, write_whole
+from ..core import SimpsonsError, real_paths, save_figure, say
+from ..pictures.sheet import write_sheet
 from ..model.run import Run
-from .intervals import bootstrap_f1, indicators, interval
+from .intervals import bootstrap, indicators, interval
 from ..target import Column
 
 # %% ../../nbs/judge/05_compare.ipynb #21750557
@@ -42,7 +43,7 @@ def _row(name:str, run:Run, report:dict) -> dict:
     options = config.get('options', {})
     scores = {f'{s}_{k}': _score(report, s, k) for s in ('valid', 'test') for k in ('macro_f1', 'accuracy')}
     return dict(run=name, arch=options.get('arch'), size=options.get('size') or config.get('preprocess', {}).get('size'),
-                epochs=options.get('epochs') or training.get('epochs'), parameters_m=_parameters(run), **scores,
+                epochs=training.get('epochs') or options.get('epochs'), parameters_m=_parameters(run), **scores,
                 train_seconds=training.get('seconds', math.nan), images_per_second=report.get('images_per_second', math.nan))
 
 # %% ../../nbs/judge/05_compare.ipynb #3722454d
@@ -118,22 +119,29 @@ def cells(
     return res.assign(predicted=res.predicted.mask(nobody, ''))
 
 # %% ../../nbs/judge/05_compare.ipynb #89afdf29
-def _test_f1(run:Run) -> np.ndarray|None: # (resamples,)
-    "Macro F1 of resampled test pictures, if the run keeps its answers."
+def _groups(runs:list) -> pd.Series|None:
+    "The groups of near copies of the test pictures, as the first run has them that knows them."
+    tables = [_scored(run.table, 'test', run.target.names) for run in runs]
+    return next((o.group for o in tables if 'group' in o), None)
+
+def _test_f1(run:Run, groups:pd.Series|None) -> np.ndarray|None: # (resamples,)
+    "Macro F1 of resampled groups of test pictures, if the run keeps its answers."
     if not (run.path/'answers.csv').is_file(): return None
     answers,names = run.answers_table,run.target.names
     rows = _scored(answers, 'test', names)
     if _truth(answers, 'test', names) != _truth(run.table, 'test', names):
         raise SimpsonsError(f'{run.path}/answers.csv does not answer the test pictures of table.csv: make it again, or remove it')
     parts = [(o, cells(rows, o)) for o in run.target]
-    return bootstrap_f1([indicators(o, part.truth, part.predicted) for o,part in parts]) if len(rows) else None
+    told = [indicators(o, part.truth, part.predicted) for o,part in parts]
+    return bootstrap(told, groups)['macro_f1'] if len(rows) else None
 
 def _intervals(
     runs:list, # of `Run`, with the same test pictures
     best:int, # the place of the one that the others are compared with
 ) -> pd.DataFrame: # a row a run; without columns where no run keeps its answers
     "95 % intervals of macro F1 on the test part, and of the best run's lead."
-    f1 = {i: o for i,run in enumerate(runs) if (o := _test_f1(run)) is not None}
+    groups = _groups(runs)
+    f1 = {i: o for i,run in enumerate(runs) if (o := _test_f1(run, groups)) is not None}
     rows = {i: dict(zip(('test_f1_low', 'test_f1_high'), interval(o))) for i,o in f1.items()}
     for i in set(f1) - {best} if best in f1 else ():
         rows[i] |= dict(zip(('lead_low', 'lead_high'), interval(f1[best] - f1[i])))
@@ -184,8 +192,8 @@ class Comparison:
     def write(self, out:str|Path):
         "Write `comparison.csv`, `per_class.csv` and `comparison.png`, each whole or not at all."
         out = Path(out)
-        with write_whole(out/'comparison.csv') as tmp: self.table.to_csv(tmp, index=False)
-        with write_whole(out/'per_class.csv') as tmp: self.per_class.to_csv(tmp, index_label='label')
+        write_sheet(out/'comparison.csv', self.table)
+        write_sheet(out/'per_class.csv', self.per_class.rename_axis('label').reset_index())
         save_figure(self.plot(), out/'comparison.png')
 
 # %% ../../nbs/judge/05_compare.ipynb #5c52a2d6

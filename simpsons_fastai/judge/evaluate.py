@@ -8,10 +8,12 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/evaluate.html.md""
 __all__ = ['column_scores', 'scores', 'ColumnAnswers', 'Evaluation', 'answers_table', 'evaluate_answers', 'evaluate_table']
 
 # %% ../../nbs/judge/01_evaluate.ipynb #19725b7f
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import numpy as np, pandas as pd
+from fastcore.basics import patch
 from ..core import SimpsonsError
 from ..model.answers import Answers, ask
+from .intervals import bootstrap, interval
 from ..target import Column, OneOf, Target, encode, f1_scores, probabilities, scorable
 
 # %% ../../nbs/judge/01_evaluate.ipynb #223cbc47
@@ -24,21 +26,27 @@ def _per_value(truth:np.ndarray, said:np.ndarray) -> pd.DataFrame: # precision, 
     return pd.DataFrame(dict(precision=precision, recall=recall, f1=f1_scores(truth, said), support=support))
 
 # %% ../../nbs/judge/01_evaluate.ipynb #eba45240
+def _means(each:pd.DataFrame) -> dict: # of `_per_value`
+    "What the scores of the values come to."
+    there = each.f1[each.support > 0]
+    weighted = (each.f1*each.support).sum()/max(1, each.support.sum())
+    return dict(macro_f1=float(there.mean()) if len(there) else 0., macro_f1_all=float(each.f1.mean()),
+                weighted_f1=float(weighted), classes=len(there))
+
 def column_scores(
     column:Column,
     targets:np.ndarray, # from `Column.encode`
     said:np.ndarray, # from `Column.decide`
-) -> dict: # macro_f1, accuracy, weighted_f1, n, per_class {value: precision, recall, f1, support}
-    "The scores of a column's answers, where the truth is known."
+) -> dict: # macro_f1 over the `classes` that occur, macro_f1_all, accuracy, micro_f1, weighted_f1, n, per_class
+    "The scores of a column's answers, where the truth is known; of each value precision, recall, f1, support."
     known = column.is_known(targets)
     truth = column.indicator(targets[known])
     answer = column.indicator(said[known])
-    each = _per_value(truth, answer)
-    weighted = float((each.f1*each.support).sum()/max(1, each.support.sum()))
+    each = _per_value(truth, answer).fillna(dict(f1=0.))
     accuracy = float((truth == answer).all(1).mean())
-    macro = 0. if each.f1.isna().all() else float(each.f1.mean())
-    rows = zip(column.values, each.fillna(dict(f1=0.)).to_dict('records'))
-    return dict(macro_f1=macro, accuracy=accuracy, weighted_f1=weighted, n=int(known.sum()), per_class=dict(rows))
+    micro = float(2*(truth & answer).sum()/max(1, truth.sum() + answer.sum()))
+    rows = zip(column.values, each.to_dict('records'))
+    return _means(each) | dict(accuracy=accuracy, micro_f1=micro, n=int(known.sum()), per_class=dict(rows))
 
 # %% ../../nbs/judge/01_evaluate.ipynb #36099c6b
 def scores(
@@ -73,8 +81,10 @@ class ColumnAnswers:
     @property
     def scores(self) -> dict: return column_scores(self.column, self.targets, self.said)
 
+    def __getitem__(self, rows) -> 'ColumnAnswers': return replace(self, targets=self.targets[rows], probs=self.probs[rows])
+
 # %% ../../nbs/judge/01_evaluate.ipynb #0b97f5d7
-_MEANS = ('macro_f1', 'accuracy', 'weighted_f1')
+_MEANS = ('macro_f1', 'macro_f1_all', 'accuracy', 'micro_f1', 'weighted_f1')
 
 # %% ../../nbs/judge/01_evaluate.ipynb #c9bb4054
 @dataclass
@@ -84,16 +94,35 @@ class Evaluation:
     table:pd.DataFrame # for people, see `answers_table`
     columns:dict # `ColumnAnswers` by name, of those that can be scored
     seconds:float # that the answers took
+    groups:np.ndarray = None # the group of near copies of each picture; each is its own unless told
+
+    def __getitem__(self, rows:np.ndarray) -> 'Evaluation': # bool (n,)
+        "Of some of the pictures."
+        columns = {k: o[rows] for k,o in self.columns.items() if o[rows].known.any()}
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, table=self.table[rows], columns=columns, groups=groups, seconds=self.seconds*rows.mean())
 
     @property
     def scores(self) -> dict:
-        "The mean scores of the columns, those of each column and of each value, and the time taken."
+        "The mean scores of the columns, those of each column and of each value, intervals, and the time taken."
         each = {name: o.scores for name,o in self.columns.items()}
         mean = {k: float(np.mean([o[k] for o in each.values()])) for k in _MEANS}
+        mean['classes'] = sum(o['classes'] for o in each.values())
         per_class = {self.target.flat_name(self.target[c], v): o for c in each for v,o in each[c]['per_class'].items()}
         rate = len(self.table)/max(self.seconds, 1e-9)
         speed = dict(seconds=round(self.seconds, 3), images_per_second=round(rate, 1))
-        return mean | dict(n=len(self.table), per_class=per_class, per_column=each) | speed
+        return mean | self.intervals | dict(n=len(self.table), per_class=per_class, per_column=each) | speed
+
+# %% ../../nbs/judge/01_evaluate.ipynb #5487ed46
+@patch(as_prop=True)
+def intervals(self:Evaluation) -> dict: # the number of groups, and by score [low, high]
+    "The 95 % intervals of macro F1 and accuracy, by bootstrap over groups."
+    parts = [(c.indicator(o.targets), c.indicator(o.said), o.known) for o in self.columns.values() for c in [o.column]]
+    masked = [(true & known[:, None], said & known[:, None], known) for true,said,known in parts]
+    found = {k: o for k,o in bootstrap(masked, self.groups).items() if np.isfinite(o).any()}
+    limits = {k: [round(float(x), 6) for x in interval(o)] for k,o in found.items()}
+    n = len(self.table) if self.groups is None else len(set(self.groups))
+    return dict(groups=n, intervals=limits)
 
 # %% ../../nbs/judge/01_evaluate.ipynb #e5877b63
 def _sentence(names:list, cells:list, wrong:list) -> str:
@@ -135,7 +164,7 @@ def answers_table(
 # %% ../../nbs/judge/01_evaluate.ipynb #bc4dd3cd
 def evaluate_answers(
     target:Target,
-    table:pd.DataFrame, # path, and a column for each thing asked
+    table:pd.DataFrame, # path, a column for each thing asked, and maybe the group of near copies
     answers:Answers, # to these pictures, and to others maybe
 ) -> Evaluation:
     "Score what a network said of a table's pictures."
@@ -148,7 +177,8 @@ def evaluate_answers(
     columns = {k: o for k,o in columns.items() if o.known.any()}
     if not columns: raise SimpsonsError('none of the labelled pictures can be read: bring them back to where they were')
     for_people = answers_table(table.path[said.read].tolist(), columns, len(target) > 1)
-    return Evaluation(target, for_people, columns, said.seconds)
+    groups = table.group[said.read].to_numpy() if 'group' in table else None
+    return Evaluation(target, for_people, columns, said.seconds, groups)
 
 # %% ../../nbs/judge/01_evaluate.ipynb #710a63df
 def evaluate_table(

@@ -75,7 +75,8 @@ def html_page(
     scripts:tuple=(), # `Script` elements at the page's end; without them none may run
 ) -> str: # HTML
     "A page as the text of one file."
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'" + "; script-src 'unsafe-inline'"*bool(scripts)
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    policy += "; script-src 'unsafe-inline'"*bool(scripts)
     head = Head(Meta(charset='utf-8'), Meta(http_equiv='Content-Security-Policy', content=policy),
                 Meta(name='viewport', content='width=device-width, initial-scale=1'),
                 Link(rel='icon', href='data:,'), Title(title), Style(Safe(_STYLE + style)))

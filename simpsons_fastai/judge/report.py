@@ -49,7 +49,7 @@ def _worst_column(target:Target, answers:pd.DataFrame) -> list: # (column, row o
 
 def _to_explain(column:Column, truth:str, said:str) -> dict: # value to its place in the column
     "The values that were answered, and those that are true."
-    true,answered = indicators(column, [truth], [said])
+    true,answered,_ = indicators(column, [truth], [said])
     places = [*np.flatnonzero(answered[0]), *np.flatnonzero(true[0])]
     return {column.values[i]: int(i) for i in places}
 

@@ -15,6 +15,7 @@ from fastcore.xml import FT, Button, Details, Div, Fieldset, Figcaption, Figure,
 from fastcore.xml import Safe, Script, Span, Summary, ft
 from ..core import SimpsonsError, track, write_whole
 from ..pictures.open import PictureError, jpeg_uri, open_image, scaled
+from ..pictures.sheet import read_back
 from .page import html_page
 
 # %% ../../nbs/judge/13_review.ipynb #7ab032ed
@@ -22,7 +23,7 @@ _COLUMNS = ('path', 'label', 'split', 'keep', 'issue', 'duplicate_of', 'suggeste
 
 def _cleaned(csv:Path) -> pd.DataFrame:
     "The table that `clean` wrote, as text."
-    try: table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    try: table = read_back(pd.read_csv(csv, dtype=str, keep_default_na=False))
     except FileNotFoundError: raise SimpsonsError(f'{csv} is missing: make it with clean') from None
     except (ValueError, OSError) as e: raise SimpsonsError(f'{csv} cannot be read as CSV ({e}): make it anew with clean') from None
     if missing := [o for o in _COLUMNS if o not in table]:
@@ -98,7 +99,9 @@ p{margin:.3rem 0}
 _SCRIPT = r"""
 const {columns, rows, name} = JSON.parse(document.getElementById('data').textContent)
 const at = o => columns.indexOf(o), cards = [...document.querySelectorAll('fieldset')]
-const cell = o => /[",\r\n]/.test(o) ? '"' + o.replaceAll('"', '""') + '"' : o
+const runs = o => /^'*[=+@\t\r\n-]/.test(o) && !/^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(o)
+const quoted = o => /[",\r\n]/.test(o) ? '"' + o.replaceAll('"', '""') + '"' : o
+const cell = o => quoted(runs(o) ? "'" + o : o)
 function edited(card) {
   const row = [...rows[card.dataset.row]], kept = row[at('keep')] === 'True'
   if (card.querySelector('.keep').checked !== kept) row[at('keep')] = kept ? 'False' : 'True'

@@ -72,8 +72,9 @@ def weights(self:OneInTorch, cells:Tensor, seen:Tensor) -> Tensor: # (n,)
 # %% ../../nbs/learn/02_columns.ipynb #001a6034
 @patch
 def f1(self:OneInTorch, true:Tensor, said:Tensor, average:str='macro') -> float:
-    "F1 of filled cells."
-    return f1_score(self.numbers(true), self.numbers(said), average=average, zero_division=0)
+    "F1 of filled cells, over the values that occur."
+    true,said = self.numbers(true),self.numbers(said)
+    return f1_score(true, said, labels=true.unique(), average=average, zero_division=0)
 
 # %% ../../nbs/learn/02_columns.ipynb #96002e37
 class AnyInTorch:
@@ -131,8 +132,11 @@ def weights(self:AnyInTorch, cells:Tensor, seen:Tensor) -> Tensor: # (n, values)
 # %% ../../nbs/learn/02_columns.ipynb #87fc40ad
 @patch
 def f1(self:AnyInTorch, true:Tensor, said:Tensor, average:str='macro') -> float:
-    "F1 of filled cells; of a picture without a name 1 where none is said."
-    return f1_score(true > .5, said > .5, average=average, zero_division=1 if average == 'samples' else 0)
+    "F1 of filled cells, over the values that occur; of a picture without a name 1 where none is said."
+    true,said = true > .5,said > .5
+    if average == 'samples': return f1_score(true, said, average=average, zero_division=1)
+    there = true.any(0)
+    return f1_score(true[:, there], said[:, there], average=average, zero_division=0) if there.any() else 0.
 
 # %% ../../nbs/learn/02_columns.ipynb #9529e1ad
 _IN_TORCH = {OneOf: OneInTorch, AnyOf: AnyInTorch}

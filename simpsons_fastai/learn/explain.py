@@ -14,7 +14,7 @@ from PIL import Image
 from ..core import SimpsonsError
 from ..pictures.open import scaled
 from ..model.bundle import Bundle
-from .models import bundle_network
+from .models import Ensemble, bundle_network
 
 # %% ../../nbs/learn/19_explain.ipynb #cec35f17
 def grad_cam(
@@ -51,8 +51,8 @@ def cam_network(
 ) -> torch.nn.Module: # body and head
     "The network that Grad-CAM looks into: of an ensemble, the member of the largest share."
     network = bundle_network(bundle)
-    if not bundle.members: return network
-    return network.members[int(np.argmax([o['share'] for o in bundle.members]))]
+    while isinstance(network, Ensemble): network = network.members[int(np.argmax(network.shares))]
+    return network
 
 def heat_maps(
     bundle:Bundle,

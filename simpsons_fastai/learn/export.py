@@ -8,7 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/export.html.md"""
 __all__ = ['save_weights', 'bundle_model', 'save_bundle', 'join', 'parts_of']
 
 # %% ../../nbs/learn/12_export.ipynb #e5bdc06e
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from fastai.learner import Learner
@@ -53,7 +53,7 @@ def bundle_model(
     head:str, # a name in `HEADS`, 'tags' or 'ensemble'
     target:Target, # what the outputs mean
     pre:Preprocess, # what the network expects of a picture
-    members:list=None, # arch, head and share of each member of an ensemble
+    members:list=None, # of an ensemble, as `build_network` takes them
     **facts # other values for `config.json`
 ) -> Path: # `dest`
     "Write a network as a bundle."
@@ -76,27 +76,45 @@ def save_bundle(
     return bundle_model(learn.model, dest, learn.arch, getattr(learn, 'head', None), *what, **facts)
 
 # %% ../../nbs/learn/12_export.ipynb #014128d9
+def _same_views(members:list) -> tuple: # (views of the bundle, the members)
+    "The views that all members see, taken out of them."
+    ttas = {o.get('tta', 'none') for o in members}
+    if len(ttas) > 1: return 'none', members
+    return ttas.pop(), [{k: v for k,v in o.items() if k != 'tta'} for o in members]
+
+def _network_of(networks:list, members:list, target:Target) -> tuple: # the network, and what describes it
+    if len(members) > 1:
+        asked = [(o.get('tta', 'none'), o.get('temperatures', [1.]*len(target))) for o in members]
+        return Ensemble(networks, [o['share'] for o in members], target, asked), 'ensemble', 'ensemble', target, members
+    one = members[0]
+    warm = zip(target, one.get('temperatures', [o.temperature for o in target]))
+    own = Target(tuple(replace(o, temperature=t) for o,t in warm))
+    return networks[0], one['arch'], one['head'], own, one.get('members')
+
 def join(
-    parts:list, # (network, arch, head, share) of each member
+    parts:list, # (network, member) of each, as above
     dest:str|Path, # the folder to write
     target:Target, # what the outputs of each member mean
     pre:Preprocess, # what every member expects of a picture
     **facts # other values for `config.json`
 ) -> Bundle:
     "Write a bundle that answers by the mean of its members' probabilities; of a single member it is that member's."
-    parts = [o for o in parts if o[3] > 0]
-    if len(parts) == 1: return load_bundle(bundle_model(parts[0][0], dest, *parts[0][1:3], target, pre, **facts))
-    networks,archs,heads,shares = zip(*parts)
-    members = [dict(arch=arch, head=head, share=share) for arch,head,share in zip(archs, heads, shares)]
-    model = Ensemble(networks, shares, target)
-    return load_bundle(bundle_model(model, dest, 'ensemble', 'ensemble', target, pre, members, **facts))
+    networks,members = zip(*[o for o in parts if o[1]['share'] > 0])
+    tta,members = _same_views(members)
+    network,arch,head,target,members = _network_of(networks, members, target)
+    return load_bundle(bundle_model(network, dest, arch, head, target, pre, members, **dict(tta=tta) | facts))
 
 # %% ../../nbs/learn/12_export.ipynb #68b5dfff
 def parts_of(
     bundle:Bundle,
     share:float=1., # of the bundle in a larger ensemble
 ) -> list: # as `join` takes them
-    "A bundle's network, or the members of its ensemble."
-    model = bundle_network(bundle)
-    if not bundle.members: return [(model, bundle.arch, bundle.head, share)]
-    return [(m, o['arch'], o['head'], share*o['share']) for m,o in zip(model.members, bundle.members)]
+    "A bundle's network and how it is asked; or the members of its ensemble, where the mean of all says the same."
+    model,warm = bundle_network(bundle), [o.temperature for o in bundle.target]
+    views = dict(tta=bundle.tta)
+    own = views | (dict(temperatures=warm) if any(o != 1 for o in warm) else {})
+    nests = 'temperatures' in own or bundle.tta != 'none' and any('tta' in o for o in bundle.members or [])
+    if not bundle.members or nests:
+        inner = dict(members=bundle.members) if bundle.members else {}
+        return [(model, dict(arch=bundle.arch, head=bundle.head, share=share) | own | inner)]
+    return [(m, views | o | dict(share=share*o['share'])) for m,o in zip(model.members, bundle.members)]

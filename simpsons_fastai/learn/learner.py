@@ -17,7 +17,8 @@ from .loaders import backbone_preprocess, preprocess_of, use_preprocess
 from .models import drop_unused, head_args, set_dropout
 from .optimisers import adamw
 from .own_block import take_over
-from .speed import ChannelsLast, speed_cbs, speed_policy
+from .speed import ChannelsLast, SpeedPolicy, speed_cbs, speed_policy
+from .trial import measured_policy
 from .weights import load_weights, require_imagenet
 
 # %% ../../nbs/learn/14_learner.ipynb #bcdb3303
@@ -72,6 +73,14 @@ def _build(dls:DataLoaders, arch:str, head:str, kwargs:dict, **how) -> Learner:
     if needs_whole(learn.loss_func): learn.recorder.loss = WholeLoss()
     return learn
 
+# %% ../../nbs/learn/14_learner.ipynb #8a5040d2
+def _speed_up(learn:Learner, arch:str, speed:str|SpeedPolicy):
+    "Choose numbers and memory, and add the callbacks for them."
+    size,bs,device = preprocess_of(learn.dls).size,learn.dls.train.bs,learn.dls.device
+    if speed == 'auto': speed = measured_policy(learn.model, arch, size, bs, device)
+    learn.speed = speed if isinstance(speed, SpeedPolicy) else speed_policy(device, speed)
+    learn.add_cbs(speed_cbs(learn.speed, device))
+
 # %% ../../nbs/learn/14_learner.ipynb #58aa6a6d
 def _dress(learn:Learner, dropout:float|None, *weights) -> str:
     "Dropout, weights and a log; what was loaded."
@@ -88,7 +97,7 @@ def simpsons_learner(
     dls:DataLoaders, # from `simpsons_dls`, or a `DataBlock` that squeezes
     arch:str='resnext50_32x4d', # a timm model name
     weights:str|Path='imagenet', # or 'none', a file of weights, a bundle's folder
-    speed:str='auto', # or 'off'
+    speed:str|SpeedPolicy='auto', # 'auto' measures, 'off' is stock fastai; or a policy
     head:str=None, # a name in `HEADS`, or 'tags'; see above
     dropout:float=None, # in the head; its own unless told
     loss:str='ce', # a name in `LOSSES`
@@ -99,16 +108,18 @@ def simpsons_learner(
     **kwargs
 ) -> Learner: # frozen up to the head, but from scratch
     "A fastai `Learner` for the pictures in `dls` on the timm backbone `arch`."
-    weights,policy = str(weights),speed_policy(dls.device, speed)
+    weights = str(weights)
     line,state = require_imagenet(arch) if weights == 'imagenet' else ('', None)
     _fit_backbone(dls, arch)
     if loss != 'ce': kwargs.setdefault('loss_func', loss_of(loss, dls))
     head = head or _usual_head(dls, weights)
     fetch = weights == 'imagenet' and state is None
     how = dict(pretrained=fetch, opt_func=opt_func, metrics=metrics_of(target_in(dls)) if metrics is None else metrics)
-    learn = _build(dls, arch, head, kwargs, cbs=speed_cbs(policy, dls.device) + L(cbs), **how)
+    learn = _build(dls, arch, head, kwargs, cbs=cbs, **how)
+    _speed_up(learn, arch, speed)
     said = _dress(learn, dropout, weights, line, state)
-    if verbose: say(f'{said}\n{policy}')
+    if verbose:
+        for o in (said, learn.speed): say(o)
     return learn
 
 # %% ../../nbs/learn/14_learner.ipynb #168c8eee

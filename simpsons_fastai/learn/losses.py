@@ -11,6 +11,7 @@ __all__ = ['LOSSES', 'ColumnsLoss', 'loss_of', 'WholeLoss', 'needs_whole', 'Colu
 import math
 import numpy as np
 from fastai.vision.all import *
+from sklearn.metrics import f1_score
 from ..core import SimpsonsError
 from .columns import cells_of, columns_in_torch, is_plain, split_cells, target_in
 from ..target import Target
@@ -149,8 +150,11 @@ def value(self:ColumnF1) -> float|None:
     return float(np.mean(f1)) if f1 else math.nan
 
 # %% ../../nbs/learn/03_losses.ipynb #3279324e
+def _f1_score(true:np.ndarray, said:np.ndarray) -> float:
+    return f1_score(true, said, labels=np.unique(true), average='macro', zero_division=0)
+
 def metrics_of(target:Target) -> list:
-    "What an epoch is scored by; macro F1, or the mean of the columns', is called `f1_score`."
-    if is_plain(target): return [accuracy, F1Score(average='macro')]
+    "What an epoch is scored by; macro F1 over the values that occur, or the mean of the columns', is called `f1_score`."
+    if is_plain(target): return [accuracy, AccumMetric(_f1_score, -1, to_np=True, invert_arg=True, name='f1_score')]
     if target.is_single: return [ColumnF1(target, average='samples'), ColumnF1(target)]
     return [*(ColumnF1(target, o) for o in target.names), ColumnF1(target)]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 import simpsons_fastai.learn.nets # noqa: F401, registers our architectures with timm
 from ..core import SimpsonsError
+from ..pictures.preprocess import views
 from .columns import ColumnHeads, columns_in_torch
 from ..model.bundle import Bundle
 from ..target import Target
@@ -108,6 +109,12 @@ def build_model(
     sizes = [sizes] if isinstance(sizes, int) else list(sizes)
     return drop_unused(create_timm_model(arch, sum(sizes), pretrained=False, **head_args(head, arch, sizes))[0])
 
+# %% ../../nbs/learn/09_models.ipynb #e3ecd603
+def _seen(x:Tensor, tta:str) -> list: # of (n, 3, size, size)
+    "The views of pictures."
+    each = [[torch.from_numpy(o.copy()).to(x.device) for o in view] for view in views(x.shape[-1], tta)]
+    return [x] if len(each) == 1 else [x[:, :, rows][..., columns] for rows,columns in each]
+
 # %% ../../nbs/learn/09_models.ipynb #f199aa98
 class Ensemble(nn.Module):
     "Logits of the weighted mean of the members' probabilities."
@@ -115,32 +122,42 @@ class Ensemble(nn.Module):
         members:Sequence, # networks from (n, 3, size, size) to (n, outputs) logits
         shares:Sequence, # the weight of each member, they add up to 1
         target:Target, # what the outputs mean
+        asked:Sequence=None, # how each member is asked: (name in `TTA`, a temperature a column); plainly unless told
     ):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.shares = list(shares)
         self.columns = columns_in_torch(target)
         self.sizes = target.sizes
+        self.asked = asked or [('none', [1.]*len(target))]*len(self.shares)
 
     def _each(self, outputs:Tensor, method:str) -> Tensor: # (n, outputs)
         "A method of every column on its part of the outputs."
         return torch.cat([getattr(c, method)(o) for c,o in zip(self.columns, outputs.split(self.sizes, 1))], 1)
 
+    def _answer(self, member:nn.Module, x:Tensor, tta:str, temperatures:Sequence) -> Tensor: # (n, outputs)
+        "A member's probabilities, the mean over its views."
+        seen = _seen(x, tta)
+        logits = member(torch.cat(seen) if len(seen) > 1 else x).split(self.sizes, 1)
+        probs = self._each(torch.cat([o/t for o,t in zip(logits, temperatures)], 1), 'activation')
+        return probs.unflatten(0, (len(seen), -1)).mean(0) if len(seen) > 1 else probs
+
     def forward(self, x:Tensor) -> Tensor:
-        probs = sum(w*self._each(m(x), 'activation') for w,m in zip(self.shares, self.members))
-        return self._each(probs, 'as_logits')
+        each = zip(self.shares, self.members, self.asked)
+        return self._each(sum(w*self._answer(m, x, *asked) for w,m,asked in each), 'as_logits')
 
 # %% ../../nbs/learn/09_models.ipynb #61b23c36
 def build_network(
     arch:str, # a timm model name; 'ensemble' where there are members
     target:Target, # what the outputs mean
     head:str, # as for `build_model`
-    members:list=None, # of an ensemble: for each its arch, head and share
+    members:list=None, # of an ensemble: for each its arch, head and share, and how it is asked
 ) -> nn.Module:
     "A network as a bundle describes it, without weights."
     if not members: return build_model(arch, target.sizes, head)
-    networks = [build_model(o['arch'], target.sizes, o['head']) for o in members]
-    return Ensemble(networks, [o['share'] for o in members], target)
+    networks = [build_network(o['arch'], target, o['head'], o.get('members')) for o in members]
+    asked = [(o.get('tta', 'none'), o.get('temperatures', [1.]*len(target))) for o in members]
+    return Ensemble(networks, [o['share'] for o in members], target, asked)
 
 # %% ../../nbs/learn/09_models.ipynb #bdcecfa3
 def load_state(

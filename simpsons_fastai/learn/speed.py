@@ -39,9 +39,21 @@ class SpeedPolicy:
     @property
     def memory_format(self) -> torch.memory_format: return torch.channels_last if self.channels_last else torch.contiguous_format
 
-    def __str__(self) -> str:
-        name = str(self.dtype).removeprefix('torch.') if self.dtype else 'float32'
-        return f"speed: {name}{', channels last' if self.channels_last else ''} ({self.why})"
+    @property
+    def precision(self) -> str: return str(self.dtype or 'float32').removeprefix('torch.')
+    @property
+    def name(self) -> str: return f"{self.precision}{', channels last' if self.channels_last else ''}"
+    def __str__(self) -> str: return f'speed: {self.name} ({self.why})'
+
+    def config(self) -> dict:
+        "As JSON holds it."
+        return dict(precision=self.precision, channels_last=self.channels_last, why=self.why)
+
+    @classmethod
+    def read(cls, o:dict):
+        "From what `config` gave."
+        dtype = None if o['precision'] == 'float32' else getattr(torch, o['precision'])
+        return cls(dtype, o['channels_last'], o['why'])
 
 # %% ../../nbs/learn/13_speed.ipynb #21772c91
 def _cpu_policy() -> SpeedPolicy:

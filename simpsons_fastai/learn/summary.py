@@ -52,6 +52,13 @@ def _network_lines(net:nn.Module, bundle:Bundle) -> list:
     return [f'{name:{w}}  {n:>12,}  {what}' for name,what,n in rows]
 
 # %% ../../nbs/learn/18_summary.ipynb #db29a434
+def _lines(net:nn.Module, members:list|None, bundle:Bundle) -> list:
+    "The lines of a network, or of an ensemble's members."
+    if not members: return _network_lines(net, bundle)
+    each = [(f"member {o['arch']}, share {o['share']:.2f}", *_lines(m, o.get('members'), bundle))
+            for o,m in zip(members, net.members)]
+    return [line for o in each for line in o]
+
 def summary(
     bundle, # a bundle's folder, a run's folder, a `Run` or a `Bundle`
 ) -> str: # lines of text
@@ -59,7 +66,4 @@ def summary(
     if not isinstance(bundle, Bundle): bundle = load_bundle(getattr(bundle, 'path', bundle))
     net,size = bundle_network(bundle),bundle.preprocess.size
     lines = [f'{bundle.arch}: {_n(net):,} parameters, for pictures of {size} x {size} px']
-    if not bundle.members: return '\n'.join(lines + _network_lines(net, bundle))
-    for o,member in zip(bundle.members, net.members):
-        lines += [f"member {o['arch']}, share {o['share']:.2f}", *_network_lines(member, bundle)]
-    return '\n'.join(lines)
+    return '\n'.join(lines + _lines(net, bundle.members, bundle))

@@ -13,8 +13,15 @@ import numpy as np, torch
 from ..core import SimpsonsError
 from ..model.bundle import Bundle
 from .models import bundle_network
-from .speed import present_device, speed_policy
+from .speed import SpeedPolicy, present_device, speed_policy
+from .trial import measured_policy
 from .to_onnx import FromPixels
+
+# %% ../../nbs/learn/17_torch_runtime.ipynb #cff3d030
+def _policy(model, bundle:Bundle, device, precision:str) -> SpeedPolicy:
+    "Plain float32 where that is asked for; else what answers fastest here."
+    if precision == 'float32': return speed_policy(device, 'off')
+    return measured_policy(model, bundle.arch, bundle.preprocess.size, 8, device, train=False)
 
 # %% ../../nbs/learn/17_torch_runtime.ipynb #a523f855
 class Torch:
@@ -27,10 +34,10 @@ class Torch:
     ):
         self.device = present_device(device)
         if precision == 'int8': raise SimpsonsError('the torch runtime has no int8: use onnxruntime or openvino')
-        policy = speed_policy(self.device, 'off' if precision == 'float32' else 'auto')
-        self.dtype = policy.dtype
-        self.precision = str(policy.dtype or 'float32').removeprefix('torch.')
-        model = bundle_network(bundle).to(memory_format=policy.memory_format)
+        model = bundle_network(bundle).eval()
+        policy = _policy(model, bundle, self.device, precision)
+        self.dtype,self.precision = policy.dtype,policy.precision
+        model.to(memory_format=policy.memory_format)
         self.net = FromPixels(model, bundle.preprocess.mean, bundle.preprocess.std).eval().to(self.device)
 
     def __call__(self, pixels:np.ndarray) -> np.ndarray:

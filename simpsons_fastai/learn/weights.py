@@ -53,6 +53,9 @@ def require_imagenet(
     raise SimpsonsError(f'the ImageNet weights of {arch} are neither on this machine nor within reach: {_WAYS_OUT}')
 
 # %% ../../nbs/learn/10_weights.ipynb #b260a95c
+def _are_weights(o) -> bool:
+    return isinstance(o, dict) and bool(o) and all(isinstance(k, str) and isinstance(v, Tensor) for k,v in o.items())
+
 def _read_pth(path:Path) -> dict:
     try: state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e:
@@ -60,7 +63,9 @@ def _read_pth(path:Path) -> dict:
                             'save a state dict, best as .safetensors') from None
     for key in ('state_dict', 'model'):
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
-    return state
+    if _are_weights(state): return state
+    raise SimpsonsError(f'{path} holds no weights, but a {type(state).__name__} of something else: '
+                        'save a state dict, best as .safetensors')
 
 # %% ../../nbs/learn/10_weights.ipynb #724bc1f3
 def _read_safetensors(path:Path) -> dict:

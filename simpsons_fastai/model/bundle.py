@@ -8,7 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/model/bundle.html.md"""
 __all__ = ['FORMAT', 'SCHEMA', 'AGAIN', 'DEMO', 'Bundle', 'write_bundle', 'load_bundle', 'newest_bundle', 'restate_bundle']
 
 # %% ../../nbs/model/02_bundle.ipynb #3a29cb50
-import hashlib, math
+import hashlib, math, re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from PIL import Image
@@ -87,6 +87,7 @@ def write_bundle(
 # %% ../../nbs/model/02_bundle.ipynb #838d21bb
 _NEEDED = {'config.json', 'model.safetensors', 'model.onnx'}
 _FILES = _NEEDED | {'model.int8.onnx', 'README.md', 'SHA256SUMS'}
+_SMALL = {'config.json': 20_000_000, 'README.md': 1_000_000, 'SHA256SUMS': 10_000} # bytes at most
 _PICKLES = ('.pkl', '.pickle', '.pth', '.pt')
 
 def _check_files(path:Path):
@@ -97,8 +98,10 @@ def _check_files(path:Path):
                             'make a bundle with `simpsons train` or `save_bundle`')
     if not (path/'config.json').is_file():
         raise SimpsonsError(f'{path} is no bundle, as it has no config.json: name the folder `bundle` of a run')
-    odd = [p for p in path.iterdir() if p.name not in _FILES and not p.name.startswith('.')]
+    odd = [p for p in path.iterdir() if not (p.name in _FILES and p.is_file() or p.name.startswith('.'))]
     if odd: raise SimpsonsError(f'{odd[0]} is refused, as it is no part of a bundle: remove it if you trust the rest')
+    if large := [o for o in _SMALL if (path/o).is_file() and (path/o).stat().st_size > _SMALL[o]]:
+        raise SimpsonsError(f'{path/large[0]} is refused, as it has over {_SMALL[large[0]]:,} bytes: {AGAIN}')
 
 # %% ../../nbs/model/02_bundle.ipynb #351bd6b8
 def _read_sums(path:Path) -> dict:
@@ -112,53 +115,72 @@ def _read_sums(path:Path) -> dict:
 
 # %% ../../nbs/model/02_bundle.ipynb #1ea75da3
 def _number(o, low:float, high:float) -> bool:
-    return isinstance(o, (int, float)) and not isinstance(o, bool) and math.isfinite(o) and low <= o <= high
+    return isinstance(o, (int, float)) and not isinstance(o, bool) and low <= o <= high
 
 def _triple(o, low:float) -> bool: return isinstance(o, list) and len(o) == 3 and all(_number(v, low, 1e3) for v in o)
 
 def _preprocess_ok(o) -> bool:
     if not (isinstance(o, dict) and set(o) == {'size', 'interpolation', 'mean', 'std'}): return False
-    if not (isinstance(o['size'], int) and _number(o['size'], 8, 4096)): return False
+    if not (isinstance(o['size'], int) and _number(o['size'], 8, 2048)): return False
     if str(o['interpolation']).upper() not in Image.Resampling.__members__: return False
     return _triple(o['mean'], -1e3) and _triple(o['std'], 1e-6)
 
 # %% ../../nbs/model/02_bundle.ipynb #62d66eca
+def _is_text(o) -> bool: return isinstance(o, str) and len(o) <= 1000
+
 def _strings(o, least:int) -> bool:
-    return isinstance(o, list) and len(o) >= least and all(isinstance(v, str) for v in o) and len(set(o)) == len(o)
+    return isinstance(o, list) and least <= len(o) <= 100_000 and all(map(_is_text, o)) and len(set(o)) == len(o)
 
 def _threshold_ok(o, n:int) -> bool:
     if isinstance(o, list): return len(o) == n and all(_number(v, 0, 1) for v in o)
     return o is None or _number(o, 0, 1)
 
 def _column_ok(o) -> bool:
-    if not (isinstance(o, dict) and isinstance(o.get('name'), str) and o.get('kind') in KINDS): return False
+    if not (isinstance(o, dict) and _is_text(o.get('name')) and o.get('kind') in tuple(KINDS)): return False
     if not _strings(o.get('values'), KINDS[o['kind']].least): return False
-    return _number(o.get('temperature'), 1e-6, 1e6) and _threshold_ok(o.get('threshold'), len(o['values']))
+    return _temperature_ok(o.get('temperature')) and _threshold_ok(o.get('threshold'), len(o['values']))
 
 # %% ../../nbs/model/02_bundle.ipynb #9c3b5db0
 def _columns_ok(o) -> bool:
     return isinstance(o, list) and bool(o) and all(map(_column_ok, o)) and len({c['name'] for c in o}) == len(o)
 
 # %% ../../nbs/model/02_bundle.ipynb #311bdc8f
-def _member_ok(o) -> bool:
-    if not isinstance(o, dict): return False
-    return all(isinstance(o.get(k), str) for k in ('arch', 'head')) and _number(o.get('share'), 0, 1)
+def _temperature_ok(o) -> bool: return _number(o, 1e-6, 1e6)
 
-def _members_ok(o) -> bool:
+_HEADS = 'fastai', 'linear', 'plain', 'tags', 'ensemble'
+
+def _is_arch(o) -> bool:
+    "Is it a name of timm's own, and not one that leads to a hub or a folder?"
+    return isinstance(o, str) and re.fullmatch(r'\w[\w.+-]{0,127}', o, re.ASCII) is not None
+
+def _asked_ok(tta, warm, n:int) -> bool: # of n columns
+    return tta in list(TTA) and isinstance(warm, list) and len(warm) == n and all(map(_temperature_ok, warm))
+
+def _member_ok(o, n:int, deepest:int) -> bool:
+    if not (isinstance(o, dict) and _asked_ok(o.get('tta', 'none'), o.get('temperatures', [1.]*n), n)): return False
+    described = _is_arch(o.get('arch')) and o.get('head') in _HEADS and _number(o.get('share'), 0, 1)
+    return described and _members_ok(o.get('members'), n, deepest - 1)
+
+def _members_ok(o, n:int, deepest:int=4) -> bool: # of n columns; an ensemble may be a member
     if o is None: return True
-    return isinstance(o, list) and all(map(_member_ok, o)) and math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
+    if not (isinstance(o, list) and deepest and all(_member_ok(m, n, deepest) for m in o)): return False
+    return math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
 
-def _is_dict(o) -> bool: return isinstance(o, dict)
+def _is_plain(o, depth:int=16) -> bool:
+    "Is it data of JSON that JSON can write again: not too deep, and every number finite?"
+    if isinstance(o, (dict, list)):
+        return depth > 0 and all(_is_plain(v, depth - 1) for v in (o.values() if isinstance(o, dict) else o))
+    return not isinstance(o, float) or math.isfinite(o)
 
-def _is_text(o) -> bool: return isinstance(o, str)
+def _facts_ok(o) -> bool: return isinstance(o, dict) and _is_plain(o)
 
 # %% ../../nbs/model/02_bundle.ipynb #92d9c0d9
 _CHECKS = dict(
-    arch=lambda o: _is_text(o) and bool(o),
-    head=lambda o: o in ('fastai', 'linear', 'plain', 'tags', 'ensemble'),
+    arch=_is_arch, head=lambda o: o in _HEADS,
     tta=lambda o: _is_text(o) and o in TTA,
-    columns=_columns_ok, preprocess=_preprocess_ok, members=_members_ok, created=_is_text,
-    metrics=_is_dict, parity=_is_dict, data=_is_dict, versions=_is_dict)
+    columns=_columns_ok, preprocess=_preprocess_ok, created=_is_text,
+    members=lambda o: o is None or isinstance(o, list), # see `_members_ok`
+    metrics=_facts_ok, parity=_facts_ok, data=_facts_ok, versions=_facts_ok)
 
 # %% ../../nbs/model/02_bundle.ipynb #3df111db
 def _as_now(cfg:dict) -> dict:
@@ -168,15 +190,15 @@ def _as_now(cfg:dict) -> dict:
 # %% ../../nbs/model/02_bundle.ipynb #12626bd6
 def _check_config(cfg, path:Path) -> dict:
     "A configuration in today's form; one that this version does not understand is refused."
-    if not _is_dict(cfg) or cfg.get('format') != FORMAT:
+    if not isinstance(cfg, dict) or cfg.get('format') != FORMAT:
         raise SimpsonsError(f'{path}/config.json is not that of a bundle: name the folder `bundle` of a run')
     if cfg.get('schema') not in (1, 2, SCHEMA):
         raise SimpsonsError(f'{path} has schema {cfg.get("schema")!r} and this version reads 1, 2 and {SCHEMA}: '
                             'install the simpsons_fastai that made it')
     cfg = _as_now(cfg)
-    for key,good in _CHECKS.items():
-        if key not in cfg or not good(cfg[key]):
-            raise SimpsonsError(f'{path}/config.json has no valid {key!r}: {AGAIN}')
+    bad = [key for key,good in _CHECKS.items() if key not in cfg or not good(cfg[key])]
+    if not bad and not _members_ok(cfg['members'], len(cfg['columns'])): bad = ['members']
+    if bad: raise SimpsonsError(f'{path}/config.json has no valid {bad[0]!r}: {AGAIN}')
     return cfg
 
 # %% ../../nbs/model/02_bundle.ipynb #4169bae4

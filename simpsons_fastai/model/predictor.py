@@ -17,8 +17,8 @@ from fastcore.basics import patch
 from ..core import SimpsonsError, n_threads
 from ..pictures.open import PictureError
 from ..pictures.preprocess import views
-from .bundle import Bundle, load_bundle
-from .runtimes import choose_runtime, runtime_class
+from .bundle import AGAIN, Bundle, load_bundle
+from .runtimes import choose_runtime, open_network
 from ..target import Target, answer_row, answers, refuses, top
 
 # %% ../../nbs/model/04_predictor.ipynb #431bf83f
@@ -40,7 +40,7 @@ class Predictor:
         self.n_workers = n_workers or n_threads()
         self.tta = tta or self.bundle.tta
         self.views = views(self.bundle.preprocess.size, self.tta)
-        self.network = runtime_class(self.runtime)(self.bundle, precision, device, self.n_workers)
+        self.network = open_network(self.bundle, self.runtime, precision, device, self.n_workers)
         self.pool = ThreadPoolExecutor(1) if self.n_workers > 1 else None
 
     def __repr__(self) -> str:
@@ -62,9 +62,11 @@ def _seen(self:Predictor, pixels:np.ndarray) -> np.ndarray:
     return np.stack(seen, 1).reshape(-1, *pixels.shape[1:])
 
 @patch
-def _by_view(self:Predictor, logits:np.ndarray) -> np.ndarray: # (n, views, outputs)
-    "Logits of views that lie one after the other."
-    return logits.reshape(-1, len(self.views), logits.shape[1])
+def _by_view(self:Predictor, logits:np.ndarray, n:int) -> np.ndarray: # (n, views, outputs)
+    "Logits of the views of n pictures, which lie one after the other."
+    shape = n, len(self.views), len(self.vocab)
+    if logits.shape == (n*shape[1], shape[2]): return logits.reshape(shape)
+    raise SimpsonsError(f'the network of {self.bundle.path} answers {n} pictures in the shape {logits.shape}: {AGAIN}')
 
 # %% ../../nbs/model/04_predictor.ipynb #d53144ed
 @patch
@@ -74,7 +76,7 @@ def answer(self:Predictor,
 ) -> list: # an answer a picture, see `answers`
     "Name what is in squeezed pictures."
     network = lane or self.network
-    return answers(self.target, self._by_view(network(self._seen(pixels))))
+    return answers(self.target, self._by_view(network(self._seen(pixels)), len(pixels)))
 
 # %% ../../nbs/model/04_predictor.ipynb #e6390c59
 @patch
@@ -144,7 +146,7 @@ def logits(self:Predictor,
         for batch in self._decoded(iter(images), bs, errors):
             waiting.append([o if isinstance(o, PictureError) else None for o in batch])
             yield self._seen(np.stack([blank if isinstance(o, PictureError) else o for o in batch]))
-    for logits in self.network.stream(batches()): yield waiting.popleft(), self._by_view(logits)
+    for logits in self.network.stream(batches()): yield waiting[0], self._by_view(logits, len(waiting.popleft()))
 
 # %% ../../nbs/model/04_predictor.ipynb #9bfd2582
 @patch

@@ -6,7 +6,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/model/runtimes.html.md""
 
 # %% auto #0
 __all__ = ['RUNTIMES', 'Runtime', 'ONNXRuntime', 'openvino_quietly', 'has_bfloat16', 'OpenVINO', 'runtime_class',
-           'choose_runtime']
+           'choose_runtime', 'open_network']
 
 # %% ../../nbs/model/03_runtimes.ipynb #3adba158
 import os, sys
@@ -18,7 +18,7 @@ from pkgutil import resolve_name
 import numpy as np
 from fastcore.basics import patch
 from ..core import SimpsonsError
-from .bundle import Bundle
+from .bundle import AGAIN, Bundle
 from .graph import check_network
 
 # %% ../../nbs/model/03_runtimes.ipynb #e4c10eea
@@ -42,6 +42,12 @@ class Runtime:
     def stream(self, batches): # yields logits, in order
         "The logits of many batches."
         return map(self, batches)
+
+    def first_answer(self,
+        pixels:np.ndarray, # uint8 (1, size, size, 3)
+    ) -> np.ndarray: # float32 (1, outputs)
+        "Logits to compare with what the bundle says of its outputs."
+        return self(pixels)
 
     @property
     def lanes(self) -> list:
@@ -119,6 +125,15 @@ class OpenVINO(Runtime):
     @property
     def lanes(self) -> list: return [partial(self._infer, o) for o in self._requests()]
 
+# %% ../../nbs/model/03_runtimes.ipynb #83419ce5
+@patch
+def first_answer(self:OpenVINO, pixels:np.ndarray) -> np.ndarray: # (1, outputs)
+    "Zeros of the outputs' shape, where that is settled before the network is compiled; else its answer."
+    taken,given = self.model.input(0).partial_shape,self.model.output(0).partial_shape
+    fits = taken.compatible(openvino_quietly().PartialShape(list(pixels.shape)))
+    settled = fits and given.rank == 2 and given[1].is_static
+    return np.zeros((1, given[1].get_length()), np.float32) if settled else self(pixels)
+
 # %% ../../nbs/model/03_runtimes.ipynb #96da7fc9
 @patch
 def _oldest(self:OpenVINO, free:deque, busy:deque) -> np.ndarray:
@@ -174,3 +189,27 @@ def choose_runtime(
     if found := next((o for o in wanted if find_spec(o)), None): return found
     raise SimpsonsError(f"no runtime is installed ({', '.join(wanted)}): pip install 'simpsons_fastai[predict]', "
                         'or [fast-cpu] for OpenVINO')
+
+# %% ../../nbs/model/03_runtimes.ipynb #ecc56ccf
+def _check_first(network, bundle:Bundle):
+    "Refuse a network whose answer is not what the bundle says."
+    size,n = bundle.preprocess.size,len(bundle.vocab)
+    logits = getattr(network, 'first_answer', network)(np.zeros((1, size, size, 3), np.uint8))
+    if logits.shape != (1, n):
+        raise SimpsonsError(f'{bundle.path} has names for {n} outputs, and its network answers a picture '
+                            f'with numbers in the shape {logits.shape}: {AGAIN}')
+    if not np.isfinite(logits).all(): raise SimpsonsError(f'the network of {bundle.path} answers with no numbers: {AGAIN}')
+
+def open_network(
+    bundle:Bundle,
+    runtime:str, # a name in `RUNTIMES`
+    *how # precision, device and threads, as for `Runtime`
+): # a runtime
+    "A bundle's network, opened and asked once."
+    try:
+        network = runtime_class(runtime)(bundle, *how)
+        _check_first(network, bundle)
+    except (SimpsonsError, ImportError): raise
+    except Exception as e: why = (' '.join(str(e).split()) or type(e).__name__)[:200]
+    else: return network
+    raise SimpsonsError(f'the network of {bundle.path} cannot be run by {runtime} ({why}): {AGAIN}')

@@ -9,7 +9,7 @@ __all__ = ['CHARACTER_TAGS', 'TOWNSFOLK_TAGS', 'cell_text', 'one_word', 'any_wor
            'asked_columns', 'with_words', 'from_file', 'for_file', 'leave_out']
 
 # %% ../../nbs/pictures/04_columns.ipynb #d8b32624
-import math
+import math, unicodedata
 from collections.abc import Sequence
 import numpy as np, pandas as pd
 from ..core import SimpsonsError, share
@@ -49,11 +49,11 @@ TOWNSFOLK_TAGS = {o.name: _traits(o) for o in TOWNSFOLK}
 # %% ../../nbs/pictures/04_columns.ipynb #64328c92
 def cell_text(
     cell, # of a table
-) -> str|float: # text without space around it, '1' for 1.0; NaN for an empty cell
+) -> str|float: # in one form of Unicode (NFC), without space around it, '1' for 1.0; NaN for an empty cell
     "A label or tag as text."
     if pd.isna(cell): return np.nan
     if isinstance(cell, (float, np.floating)) and float(cell).is_integer(): return str(int(cell))
-    return str(cell).strip() or np.nan
+    return unicodedata.normalize('NFC', str(cell)).strip() or np.nan
 
 # %% ../../nbs/pictures/04_columns.ipynb #f25fb0f3
 _YES_NO = {'0': 'no', 'false': 'no', 'no': 'no', '1': 'yes', 'true': 'yes', 'yes': 'yes'}

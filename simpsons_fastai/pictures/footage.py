@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..core import SimpsonsError
 from .walk import media_below
+from ..text import restored
 
 # %% ../../nbs/pictures/12_footage.ipynb #46317f64
 _LISTS = '.txt', '.csv'
@@ -25,7 +26,7 @@ def _written(f, file:Path): # yields text
     rows = csv.DictReader(f)
     if 'path' not in (rows.fieldnames or ()):
         raise SimpsonsError(f'{file} has no column path: name the column of the files so')
-    yield from (o['path'] for o in rows)
+    yield from (restored(o['path']) for o in rows)
 
 # %% ../../nbs/pictures/12_footage.ipynb #97dd6f01
 def _listed(file:Path): # yields paths
@@ -37,7 +38,7 @@ def _listed(file:Path): # yields paths
         raise SimpsonsError(f'{file} is not readable as a list ({e}): write one path a line, as UTF-8') from None
 
 # %% ../../nbs/pictures/12_footage.ipynb #3a98326c
-def _paths(sources:list, seen:set): # yields paths
+def _paths(sources:list, seen:dict): # yields paths
     "All files of the sources, in order."
     for o in sources:
         if o.is_dir(): yield from media_below(o, seen)
@@ -65,7 +66,7 @@ def scan_sources(
     "The files of the sources, by their path from the root; the labels' own folder is left out."
     root = common_root(sources)
     own = out.stat()
-    for path in _paths(sources, {(own.st_dev, own.st_ino)}):
+    for path in _paths(sources, {(own.st_dev, own.st_ino): 'the labels go there'}):
         yield dict(source=path.removeprefix(root)) | _version(path)
 
 # %% ../../nbs/pictures/12_footage.ipynb #1cbc7154

@@ -69,7 +69,7 @@ def _docs(app:FastAPI) -> Response:
     "The addresses as a page without scripts."
     about = [_section(path, method, o) for path,ways in app.openapi()['paths'].items() for method,o in ways.items()]
     page = Html(Head(Title(app.title)), Body(Main(H1(app.title), P(app.description), *about)), lang='en')
-    policy = {'content-security-policy': "default-src 'none'"}
+    policy = {'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
     return Response(to_xml(page), headers=PLAIN | policy, media_type='text/html')
 
 # %% ../../nbs/serve/09_app.ipynb #ee5733d6

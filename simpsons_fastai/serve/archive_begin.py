@@ -16,7 +16,7 @@ from ..model.bundle import Bundle
 from ..pictures.footage import checksum, common_root, scan_sources
 from ..pictures.open import PictureError
 from ..pictures.video import Video
-from ..pictures.walk import is_video_name
+from ..pictures.suffixes import is_video_name
 from .archive_plan import FORMAT, SCHEMA, Plan, row_schema, shown_name, writable
 
 # %% ../../nbs/serve/14_archive_begin.ipynb #7edaf6f0
@@ -86,13 +86,13 @@ def _make_plan(out:Path, sources:list, facts:dict) -> Plan:
 # %% ../../nbs/serve/14_archive_begin.ipynb #11c19844
 def _check_facts(plan:Plan, facts:dict):
     "Refuse another source, model or option."
-    begun = plan.facts
+    begun = dict(source=[], bundle={}) | plan.facts
     model = begun['bundle']
     asked = facts['options']
     was = begun['options']
     changed = next((k for k,v in asked.items() if v != was.get(k)), None)
     if begun['source'] != facts['source']: how = f'{", ".join(begun["source"])}: give that again'
-    elif model['sha256'] != facts['bundle']['sha256']: how = f'another model, {model["path"]}: give that one'
+    elif model.get('sha256') != facts['bundle']['sha256']: how = f'another model, {model.get("path")}: give that one'
     elif changed: how = f'{changed} {was.get(changed)}, not {asked[changed]}: give that again'
     else: return
     raise SimpsonsError(f'{plan.out} was begun with {how}, or another folder to write to')

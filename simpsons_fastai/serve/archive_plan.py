@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 from fastcore.basics import patch
-from ..core import SimpsonsError, need, read_json
+from ..core import SimpsonsError, need, read_json, say
 from ..pictures.footage import Unit
 from ..target import Target
 pa = need('pyarrow')
@@ -82,6 +82,14 @@ ENDS_AT = 'ends at' # how the error of a video begins that is shorter than it sa
 _OF_SCHEMA_1 = [dict(name='label', values=[])]
 
 # %% ../../nbs/serve/13_archive_plan.ipynb #a4e185d8
+def _is_plan(o) -> bool:
+    "Is it what `begin` writes into `plan.json`?"
+    if not (isinstance(o, dict) and o.get('format') == FORMAT and o.get('schema') in (1, SCHEMA)): return False
+    options = o.get('options')
+    if not (isinstance(o.get('root'), str) and isinstance(options, dict)): return False
+    numbers = options.get('fps'), options.get('shard'), options.get('scenes') or 1
+    return all(isinstance(n, (int, float)) and 0 < n < math.inf for n in numbers)
+
 class Plan:
     "What is labelled how, in the folder `out`."
     def __init__(self,
@@ -92,9 +100,10 @@ class Plan:
         if not self._file.is_file():
             raise SimpsonsError(f'{out} holds no labels: give the folder that `simpsons label` wrote')
         self.facts = read_json(self._file)
-        known = self.facts.get('format') == FORMAT and self.facts.get('schema') in (1, SCHEMA)
-        if not known: raise SimpsonsError(f'{out}/plan.json is not a plan of this version: give another folder')
-        self.target = Target.read(self.facts.get('columns', _OF_SCHEMA_1))
+        odd = SimpsonsError(f'{out}/plan.json is not a plan of this version: give another folder')
+        if not _is_plan(self.facts): raise odd
+        try: self.target = Target.read(self.facts.get('columns', _OF_SCHEMA_1))
+        except (AttributeError, KeyError, TypeError): raise odd from None
 
     @property
     def options(self) -> dict: return self.facts['options']
@@ -108,10 +117,19 @@ def path(self:Plan, source:str) -> str: return os.path.join(self.facts['root'], 
 @patch
 def file(self:Plan, number:int) -> Path: return self.out/f'shard-{number:06}.parquet'
 
+def _source(line:str) -> dict:
+    found = json.loads(line)
+    if isinstance(found, dict) and isinstance(found.get('source'), str): return found
+    raise ValueError('a line that names no source')
+
 @patch
 def sources(self:Plan): # yields dictionaries: source, size, of a video rate and seconds
     "The files, in order."
-    with open(self.out/'sources.jsonl', encoding='utf-8') as f: yield from map(json.loads, f)
+    file = self.out/'sources.jsonl'
+    try:
+        with open(file, encoding='utf-8') as f: yield from map(_source, f)
+    except (OSError, ValueError, RecursionError) as e:
+        raise SimpsonsError(f'{file} is damaged ({e}): restore it, or label into another folder') from None
 
 # %% ../../nbs/serve/13_archive_plan.ipynb #0365d31b
 @patch
@@ -121,20 +139,48 @@ def shards(self:Plan): # yields `Shard`s
     units = chain.from_iterable(_units(line, o['fps'], o['scenes'], o['shard']) for line in self.sources())
     return _shards(units, o['shard'])
 
+# %% ../../nbs/serve/13_archive_plan.ipynb #fd274423
 @patch
 def is_done(self:Plan, number:int) -> bool:
-    "Is a shard there, whole and of this plan?"
+    "Is a shard there, with its end, and of this plan?"
     try: return (pq.read_metadata(self.file(number)).metadata or {}).get(b'plan') == self.id.encode()
-    except (OSError, pa.ArrowInvalid): return False
+    except (OSError, pa.ArrowException): return False
+
+@patch
+def read(self:Plan,
+    file:Path, # of a shard
+    columns:list=None, # names; all unless told
+): # a table of pyarrow
+    "A shard's rows; one that is damaged is named, with the way on."
+    try:
+        table = pq.ParquetFile(file, page_checksum_verification=True).read(columns)
+        table.validate(full=True)
+        return table
+    except (OSError, pa.ArrowException) as e: why = str(e).partition('\n')[0]
+    raise SimpsonsError(f'{file} is damaged ({why}): give the same command `simpsons label` again, which makes it anew')
+
+@patch
+def damage(self:Plan, number:int) -> str: # a sentence; empty for a shard that is whole
+    "What is wrong with a shard that is there."
+    try: self.read(self.file(number))
+    except SimpsonsError as e: return str(e)
+    return '' if self.is_done(number) else f'{self.file(number)} is of another plan: remove it, and label again'
 
 # %% ../../nbs/serve/13_archive_plan.ipynb #dd063870
+@patch
+def is_whole(self:Plan, number:int) -> bool:
+    "Is a shard there, and can all of it be read? A damaged one is told of."
+    if not self.is_done(number): return False
+    if damage := self.damage(number): say(f'{damage.rpartition(":")[0]}: it is made anew')
+    return not damage
+
 def left_to_do(
     plan:Plan,
     pace, # a `Pace`, which is told what was done before
 ): # yields `Shard`s
     "What is not labelled yet."
     for o in plan.shards():
-        if plan.is_done(o.number): pace.before += o.rows
+        if plan.is_whole(o.number): pace.before += o.rows
         else: yield o
 
 # %% ../../nbs/serve/13_archive_plan.ipynb #59c82b6e

@@ -18,7 +18,7 @@ from ..core import SimpsonsError, n_threads, need, say
 from ..model.bundle import load_bundle
 from ..model.predictor import Predictor
 from .archive_begin import identity
-from .archive_plan import Plan, Shard, left_to_do, pq, shown_name
+from .archive_plan import Plan, Shard, left_to_do, shown_name
 from .archive_rows import answered, item_predictor, write_shard
 from .pace import Pace
 
@@ -71,7 +71,7 @@ def _check_seen(plan:Plan, rows:list):
 
 def _counted(plan:Plan, shard:Shard) -> tuple: # (rows, rows with an error)
     "What a shard that is there holds."
-    errors = pq.ParquetFile(plan.file(shard.number)).read(['error'])['error']
+    errors = plan.read(plan.file(shard.number), ['error'])['error']
     return len(errors),len(errors) - errors.null_count
 
 # %% ../../nbs/serve/17_archive_ray.ipynb #98589d2f
@@ -79,7 +79,7 @@ def _label_shard(job:dict, shard:Shard) -> tuple: # (rows, rows with an error)
     "Label a shard in a worker of Ray, unless it is there."
     try:
         plan,predictor = _prepared(**job)
-        if not plan.is_done(shard.number):
+        if not plan.is_whole(shard.number):
             rows = [row for _,row in answered(plan, predictor, [shard]) if row is not None]
             _check_seen(plan, rows)
             write_shard(plan, shard.number, rows)

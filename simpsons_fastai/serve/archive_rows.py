@@ -15,13 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 import numpy as np
-from PIL import ExifTags, Image
 from ..core import write_whole
 from ..model.bundle import Bundle, load_bundle
 from ..model.predictor import Predictor
 from ..pictures.footage import Unit
 from ..pictures.frames import chosen_frames
-from ..pictures.open import PictureError
+from ..pictures.open import PictureError, upright_size
 from ..pictures.preprocess import Preprocess
 from ..pictures.video import Video, av, quarter_turns, rgb, video_error
 from .archive_plan import CELLS, ENDS_AT, Plan, pa, pq, row_schema, shown_name, writable
@@ -39,15 +38,6 @@ class Item:
     height:int|None=None
     shard:int|None=None
 
-# %% ../../nbs/serve/15_archive_rows.ipynb #6db957d1
-def _upright_size(path:str) -> tuple: # (width, height), pixels
-    "A picture's size, from its header."
-    with Image.open(path) as im:
-        size = im.size
-        with suppress(Exception):
-            if im.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8): return size[::-1]
-        return size
-
 # %% ../../nbs/serve/15_archive_rows.ipynb #e488764d
 class _Noting(Preprocess):
     "Squeezes items, and notes the sizes of their pictures."
@@ -57,7 +47,7 @@ class _Noting(Preprocess):
         if isinstance(src, PictureError): raise src
         x = super().pixels(src)
         if item.width is None:
-            with suppress(OSError): item.width,item.height = _upright_size(src)
+            with suppress(OSError, PictureError): item.width,item.height = upright_size(src)
         return x
 
 # %% ../../nbs/serve/15_archive_rows.ipynb #ce160aaf
@@ -176,5 +166,5 @@ def write_shard(
     "Write a shard, whole or not at all."
     table = pa.Table.from_pylist(rows, row_schema(plan.target).with_metadata(dict(plan=plan.id)))
     with writable(plan.out), write_whole(plan.file(number)) as tmp:
-        pq.write_table(table, tmp, compression='zstd')
+        pq.write_table(table, tmp, compression='zstd', write_page_checksum=True)
         with open(tmp, 'rb') as f: os.fsync(f.fileno())

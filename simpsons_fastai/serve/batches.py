@@ -11,13 +11,16 @@ __all__ = ['Job', 'Decoders', 'Batcher']
 import asyncio
 import numpy as np
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 from fastcore.basics import patch
 from ..model.predictor import Predictor
-from ..pictures.open import PictureError, check_upload
+from ..pictures.decoder import Costly, Order
+from ..pictures.decoders import PoolClosed, decoder_pool
+from ..pictures.open import PictureError
 from ..pictures.preprocess import Preprocess
-from .limits import ServiceLimits, busy
+from .limits import ServiceLimits, busy, stopping
 
 # %% ../../nbs/serve/03_batches.ipynb #1af49810
 class Job:
@@ -38,40 +41,39 @@ class Job:
 
 # %% ../../nbs/serve/03_batches.ipynb #4f5a841b
 class Decoders:
-    "Threads that make pixels of pictures."
+    "Threads that have pictures decoded."
     def __init__(self,
         preprocess:Preprocess, # of the bundle
         limits:ServiceLimits,
-        n:int, # threads
+        n:int, # threads, unless the limits say how many
         done, # called with (job, place, pixels or what went wrong)
     ):
-        self.preprocess = preprocess
+        n = limits.decoders or n
         self.limits = limits
         self.done = done
+        self.any = Order(preprocess, pixels=limits.pixels, seconds=limits.decode_seconds)
+        self.quick = replace(self.any, cost=limits.large)
+        self.pool = decoder_pool(n + 1, limits, memory=limits.decode_memory, patience=5*limits.decode_seconds)
         self.small = ThreadPoolExecutor(n)
         self.large = ThreadPoolExecutor(1)
 
     def submit(self, job:Job, i:int, data:bytes):
         "Have a picture decoded."
-        self.small.submit(self._look, job, i, data)
+        self.small.submit(self._decode, self.quick, job, i, data)
 
-    def _look(self, job:Job, i:int, data:bytes):
-        "Turn away what should not be decoded, and leave the large to their own thread."
-        try: large = check_upload(data, self.limits) > self.limits.large
-        except Exception as e: return self.done((job, i, e))
-        if large: self.large.submit(self._decode, job, i, data)
-        else: self._decode(job, i, data)
-
-    def _decode(self, job:Job, i:int, data:bytes):
-        "Hand on pixels, or what went wrong; nothing for a request that is over."
-        try: found = None if job.future.done() else self.preprocess.pixels(data)
+    def _decode(self, order:Order, job:Job, i:int, data:bytes):
+        "Hand on pixels, or what went wrong; nothing for a request that is over. The large wait for their own thread."
+        try: found = None if job.future.done() else self.pool.pixels(order, data)
+        except Costly: return self.large.submit(self._decode, self.any, job, i, data)
+        except PoolClosed: found = stopping(self.limits)
         except Exception as e: found = e
         self.done((job, i, found))
 
     def close(self):
-        "End the threads."
+        "End the threads and the processes."
         self.small.shutdown()
         self.large.shutdown()
+        self.pool.close()
 
 # %% ../../nbs/serve/03_batches.ipynb #c4b315d8
 def _gather(queue:SimpleQueue, lanes:int, most:int) -> list:

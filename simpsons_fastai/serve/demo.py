@@ -19,7 +19,7 @@ from ..core import SimpsonsError
 from ..pictures.open import PictureError, upload_name
 from ..pictures.drawn import TOWNSFOLK, mini_frame
 from ..model.predictor import Predictor
-from .demo_answers import GONE, LIMITS, Columns, OneColumn, read_upload, shown_as
+from .demo_answers import GONE, LIMITS, Columns, OneColumn, Upload, shown_as
 from .demo_answers import ask_all, csv_text, gallery, table
 from .demo_card import card, intro, name_of
 from .demo_look import looked_at
@@ -98,11 +98,13 @@ _AT_ONCE = dict(_PRIVATE, queue=False, show_progress='hidden')
 
 def _name_it(shown:OneColumn|Columns, path:str|None):
     if path is None: raise _none_yet('one')
-    return shown.shown(shown.predictor.predict(read_upload(path)))
+    return shown.shown(shown.predictor.predict(Upload(path).pixels(shown.predictor)))
 
 def _look(predictor:Predictor, path:str|None, column:str, value:str) -> str:
     if path is None: raise _none_yet('one')
-    return looked_at(predictor, read_upload(path), column, None if value == _ANSWER else value)
+    upload = Upload(path)
+    value = None if value == _ANSWER else value
+    return looked_at(predictor, upload.pixels(predictor), column, value, upload.picture(480))
 
 def _value_fields(target) -> tuple: # (column, value)
     "Which value of which column to look for."
@@ -158,7 +160,7 @@ def _model(shown:OneColumn|Columns, i:int):
     with gr.Tab('One picture'): _one(shown, queue)
     with gr.Tab('Several pictures'): _several(shown, queue)
     with gr.Accordion('About this model', open=False):
-        gr.Markdown(card(shown.predictor.bundle), latex_delimiters=[], elem_classes='card')
+        gr.HTML(card(shown.predictor.bundle), elem_classes='card prose')
 
 def make_demo(
     *predictors:Predictor # with several, each has a tab

@@ -95,13 +95,14 @@ def _text(label:str, before:float, least:float) -> str:
 
 def looked_at(
     predictor:Predictor,
-    data:bytes, # of a picture
+    picture, # what `predict` takes
     column:str=None, # the first one unless told
     value:str=None, # the likeliest one unless told
+    shown:Image.Image=None, # a larger one to show; the picture itself unless told
 ) -> str: # HTML
     "Show where the network looked for a value."
-    looked = occlusion(predictor, data, column, value)
+    looked = occlusion(predictor, picture, column, value)
     label = predictor.target.flat_name(predictor.target[column or predictor.target.names[0]], looked.value)
-    shown = jpeg_uri(lit(open_image(data, enough=480), looked.heat))
-    image = Img(src=shown, alt=f'The picture, lit where the network looked for {label}')
+    large = lit(shown or open_image(picture, enough=480), looked.heat)
+    image = Img(src=jpeg_uri(large), alt=f'The picture, lit where the network looked for {label}')
     return to_xml(Figure(image, Figcaption(_text(label, looked.before, looked.least)), cls='looked'))

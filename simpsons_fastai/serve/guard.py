@@ -10,7 +10,7 @@ __all__ = ['OPEN', 'PATHS', 'has_key', 'kept_out', 'Guard']
 # %% ../../nbs/serve/08_guard.ipynb #22050c17
 import hmac, time, traceback
 from starlette.requests import ClientDisconnect
-from .limits import Refusal, busy, come_again
+from .limits import Refusal, busy, stopping
 from .replies import log, refused, reply
 from .service import Service
 
@@ -45,7 +45,7 @@ def kept_out(
     if scope['path'] == '/admin/reload' and not service.key:
         return Refusal(403, 'this needs a key, and the service has none: start it with one')
     if not _has_place(scope): return busy(service.limits)
-    if service.stopping: return come_again(service.limits, 'the service is stopping: try again in a moment')
+    if service.stopping: return stopping(service.limits)
 
 # %% ../../nbs/serve/08_guard.ipynb #23702a65
 class _Counted:

@@ -18,6 +18,7 @@ from ..model.predictor import Predictor
 from ..pictures.open import PictureError
 from .limits import Refusal
 from ..target import facts
+from ..text import visible
 
 # %% ../../nbs/serve/04_replies.ipynb #dab55832
 class Sure(BaseModel):
@@ -104,4 +105,4 @@ def refused(e:Refusal) -> Response:
 
 def log(what):
     "A line for whoever runs the service."
-    print(f'simpsons: {what}', file=sys.stderr, flush=True)
+    print('simpsons: ' + '\n'.join(map(visible, str(what).split('\n'))), file=sys.stderr, flush=True)

@@ -10,7 +10,6 @@ __all__ = ['Server', 'check_host', 'serve']
 # %% ../../nbs/serve/11_server.ipynb #a42fd2cf
 import asyncio, ctypes, ipaddress, logging, os, signal, socket, sys, threading, time, warnings
 import uvicorn
-from PIL import Image
 from ..core import SimpsonsError
 from .limits import ServiceLimits
 from .service import Service
@@ -53,8 +52,13 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or self.until is not None and time.monotonic() > self.until
 
     async def startup(self, sockets=None):
+        self.service.loaded.decoders.start()
         await super().startup(sockets)
         print('{model} {version} answers at '.format(**self.service.loaded.about) + self.where, flush=True)
+
+    async def shutdown(self, sockets=None):
+        self.service.hurry()
+        await super().shutdown(sockets)
 
 # %% ../../nbs/serve/11_server.ipynb #e0add271
 def check_host(
@@ -85,7 +89,6 @@ def _lean():
     warnings.simplefilter('ignore')
     sys.setswitchinterval(.001)
     logging.getLogger('python_multipart').setLevel(logging.CRITICAL)
-    os.environ.setdefault('JPEGMEM', '100M')
     try:
         for option,value in (_MMAP_THRESHOLD, 2**20), (_ARENA_MAX, 2): ctypes.CDLL(None).mallopt(option, value)
     except (AttributeError, OSError, TypeError): pass
@@ -113,6 +116,5 @@ def serve(
     app = make_app(bundle, limits, **options)
     door = _listen(host, port)
     _lean()
-    Image.MAX_IMAGE_PIXELS = 4*limits.pixels # Pillow refuses twice that
     shown = f'[{host}]' if ':' in host else host
     Server(_config(app, limits), app.state.service, f'http://{shown}:{door.getsockname()[1]}', hung).run(sockets=[door])

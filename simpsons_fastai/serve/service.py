@@ -33,6 +33,7 @@ class Loaded:
     ):
         self.batcher = Batcher(predictor, limits, metrics.batches.observe)
         self.facts = model_facts(predictor)
+        self.decoders = self.batcher.decoders.pool
 
     @property
     def about(self) -> dict: # model, version
@@ -93,11 +94,17 @@ async def reload(self:Service) -> bool: # is the new one in use?
         except Exception as e:
             log(f'the bundle was not loaded, the old one answers on: {e}')
             return False
+        new.decoders.start()
         old = self.loaded
         self.loaded = new
         log('{model} {version} answers now'.format(**new.about))
         await old.batcher.close()
         return True
+
+@patch
+def hurry(self:Service):
+    "Decode what was accepted, but nothing that takes long."
+    self.loaded.decoders.hurry()
 
 @patch
 async def close(self:Service):

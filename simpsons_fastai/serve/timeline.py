@@ -8,12 +8,13 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/serve/timeline.html.md""
 __all__ = ['timeline']
 
 # %% ../../nbs/serve/21_timeline.ipynb #14a6a849
+import math
 from itertools import groupby
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..core import SimpsonsError, say
+from ..core import SimpsonsError, say, share
 from .appearances import appearances, end_of
-from .archive_plan import CELLS, ENDS_AT, Plan, Shard, pa, pq, row_schema, shown_name
+from .archive_plan import CELLS, ENDS_AT, Plan, Shard, pa, row_schema, shown_name
 from .timeline_page import write_timeline
 from ..target import Column, Target
 
@@ -32,7 +33,7 @@ def _unlabelled(plan:Plan, shard:Shard, rates:dict): # a table of pyarrow
 def _rows(plan:Plan, shard:Shard, rates:dict) -> pd.DataFrame:
     "A shard's frames of videos, with an answer, or with an error that tells of what was not read."
     done = plan.is_done(shard.number)
-    table = pq.ParquetFile(plan.file(shard.number)).read() if done else _unlabelled(plan, shard, rates)
+    table = plan.read(plan.file(shard.number)) if done else _unlabelled(plan, shard, rates)
     answered = [name for cell in CELLS for name in _names(plan.target, cell)]
     rows = table.select(['source', 'time', 'error', *answered]).to_pandas()
     tells = rows.error.notna()
@@ -89,6 +90,11 @@ def _found(plan:Plan, sure:float, nobody:str, how:dict) -> tuple: # (DataFrame, 
 # %% ../../nbs/serve/21_timeline.ipynb #94e6dc55
 _COLUMNS = ['character', 'video', 'from', 'to', 'frames', 'confidence']
 
+def _check_seconds(**options):
+    "Refuse what is no length of time."
+    for name,o in options.items():
+        if not 0 <= o < math.inf: raise SimpsonsError(f'{name}={o} is no length of time: give seconds, 0 or more')
+
 # %% ../../nbs/serve/21_timeline.ipynb #58781c45
 def timeline(
     out:str|Path, # the folder that `label` wrote
@@ -99,6 +105,8 @@ def timeline(
     nobody:str='nobody', # the label that means nobody, where the model has one
 ) -> pd.DataFrame: # a row an appearance: character, video, from, to (seconds), frames, confidence (mean)
     "Make appearances of the labels of videos, and write `timeline.csv`, `.png` and `.html` beside them."
+    _check_seconds(window=window, gap=gap, shortest=shortest)
+    share(sure, 'sure', zero=True)
     plan = Plan(Path(out).expanduser())
     how = dict(step=1/plan.options['fps'], window=window, gap=gap, shortest=shortest)
     if plan.options['scenes']: how = dict(step=None, window=0., gap=0., shortest=0.)

@@ -15,6 +15,7 @@ from fastcore.xml import Details, H1, H2, Img, P, Summary, Td
 from ..core import need, write_whole
 from ..judge.page import html_page, html_table, note, scrolling
 from ..pictures.open import data_uri
+from ..pictures.sheet import write_sheet
 from .archive_plan import writable
 
 # %% ../../nbs/serve/20_timeline_page.ipynb #2e42b11e
@@ -115,6 +116,6 @@ def write_timeline(
     plot_timeline(found, lengths).savefig(png, dpi=110)
     page = timeline_page(found, lengths, png.getvalue(), notes)
     with writable(out):
-        with write_whole(out/'timeline.csv') as tmp: found.to_csv(tmp, index=False, float_format='%.3f')
+        write_sheet(out/'timeline.csv', found, float_format='%.3f')
         with write_whole(out/'timeline.png') as tmp: tmp.write_bytes(png.getvalue())
         with write_whole(out/'timeline.html') as tmp: tmp.write_text(page, encoding='utf-8')

@@ -66,7 +66,7 @@ def read_checkpoint(
         _check_sums(folder)
         head = json.loads((folder/'state.json').read_text())
         return head | dict(state=unpack(head['state'], load_file(folder/'tensors.safetensors')))
-    except (OSError, ValueError, KeyError, SafetensorError) as e:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as e:
         raise SimpsonsError(f'the checkpoint {folder} is damaged ({e}): remove it') from None
 
 # %% ../../nbs/train/32_checkpoint.ipynb #de9e0912

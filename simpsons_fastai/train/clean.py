@@ -11,7 +11,8 @@ __all__ = ['clean']
 import os
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..core import SimpsonsError, say, write_whole
+from ..core import SimpsonsError, say
+from ..pictures.sheet import write_sheet
 from ..pictures.duplicates import find_duplicates
 from ..pictures.table import as_table, usable
 from .doubts import find_label_errors
@@ -83,6 +84,6 @@ def clean(
     def show(path): return _beside(path, out.parent)
     table = _copies(table, broken, find_duplicates(good, distance, tolerance), show)
     if folds: table = _doubts(table, drop_label_errors, folds=folds, **kwargs)
-    with write_whole(out) as tmp: table.assign(path=table.path.map(show)).to_csv(tmp, index=False)
+    write_sheet(out, table.assign(path=table.path.map(show)))
     say(f'{_summary(table)}; in {out}')
     return out

@@ -10,8 +10,8 @@ __all__ = ['ensemble_bundles']
 # %% ../../nbs/train/06_ensembles.ipynb #d1be48ff
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..core import SimpsonsError
-from ..model.bundle import Bundle, load_bundle
+from ..core import SimpsonsError, say
+from ..model.bundle import Bundle, load_bundle, restate_bundle
 from ..model.predictor import Predictor
 from ..model.ensemble import choose, scorer
 from ..learn.export import join, parts_of
@@ -22,11 +22,11 @@ def _check_alike(bundles:list):
     first = bundles[0]
     if len({o.path.resolve() for o in bundles}) < 2:
         raise SimpsonsError('an ensemble needs two different bundles or more: name others')
+    seen = lambda o: dict(target=o.target.as_asked(), preprocess=o.preprocess)
     for o in bundles[1:]:
-        for what in ('target', 'preprocess'):
-            if getattr(o, what) != getattr(first, what):
-                raise SimpsonsError(f'{o.path} has another {what} than {first.path}: '
-                                    'an ensemble needs members that share it')
+        if odd := [k for k,v in seen(o).items() if v != seen(first)[k]]:
+            raise SimpsonsError(f'{o.path} has another {odd[0]} than {first.path}: '
+                                'an ensemble needs members that share it')
 
 # %% ../../nbs/train/06_ensembles.ipynb #d78f2127
 def _shares(bundles:list, which:str, table:pd.DataFrame|None) -> list: # the share of each
@@ -35,7 +35,7 @@ def _shares(bundles:list, which:str, table:pd.DataFrame|None) -> list: # the sha
     if table is None:
         raise SimpsonsError(f'the ensemble {which!r} is chosen by labelled pictures: name some, or take all')
     probs = [np.stack([a.probs for a in Predictor(o).predict_many(table.path)]) for o in bundles]
-    return choose(which, probs, scorer(bundles[0].target, table))
+    return choose(which, probs, scorer(bundles[0].target.as_asked(), table))
 
 def ensemble_bundles(
     members:list, # folders of bundles or runs, two or more
@@ -46,7 +46,10 @@ def ensemble_bundles(
     "Write the bundle of an ensemble of bundles."
     bundles = [load_bundle(o) for o in members]
     _check_alike(bundles)
-    shares = _shares(bundles, which, table)
-    parts = [p for o,share in zip(bundles, shares) for p in parts_of(o, share)]
-    first = bundles[0]
-    return join(parts, dest, first.target, first.preprocess, data=first.data, tta=first.tta)
+    chosen = [(o, share) for o,share in zip(bundles, _shares(bundles, which, table)) if share]
+    first = chosen[0][0]
+    if len(chosen) == 1: return restate_bundle(first, dest=dest)
+    if any(c.threshold is not None for o,_ in chosen for c in o.target):
+        say('the thresholds of the members are about their own confidence and are left out: calibrate the ensemble')
+    parts = [p for o in chosen for p in parts_of(*o)]
+    return join(parts, dest, first.target.as_asked(), first.preprocess, data=first.data)

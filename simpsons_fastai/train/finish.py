@@ -9,9 +9,10 @@ __all__ = ['choose_checkpoints', 'write_report', 'finish_run']
 
 # %% ../../nbs/train/07_finish.ipynb #3154f0f9
 from pathlib import Path
-from fastai.vision.all import Learner, np, pd, torch
+from fastai.vision.all import Learner, np, pd, replacing_yield, torch
 from safetensors.torch import load_file
-from ..core import save_figure, say, write_json, write_whole
+from ..core import save_figure, say, write_json
+from ..pictures.sheet import write_sheet
 from ..model.run import Run
 from ..model.answers import ask
 from ..model.bundle import restate_bundle
@@ -20,6 +21,7 @@ from ..model.ensemble import choose, scorer
 from ..judge.evaluate import evaluate_answers
 from ..judge.parity import parity_of
 from ..judge.plots import plot_confusion, plot_top_losses
+from ..learn.models import Ensemble
 from ..learn.recipes import Recipe
 from ..judge.curves import plot_history
 from .ship import ship_run
@@ -31,22 +33,25 @@ def _candidates(run:Run, best_epoch:int) -> list: # of files
     by_epoch = {best_epoch + 1: run.best} | {int(o.stem.removeprefix('epoch-')): o for o in run.checkpoints}
     return [by_epoch[o] for o in sorted(by_epoch)]
 
-def _probs(learn:Learner, file:Path) -> np.ndarray: # (n, outputs)
-    "What weights say of validation."
+def _probs(learn:Learner, file:Path, tta:str) -> np.ndarray: # (n, outputs)
+    "What weights say of validation, by the views that are shipped."
     learn.model.load_state_dict(load_file(file))
-    with learn.no_bar(): return learn.get_preds()[0].numpy()
+    target = learn.dls.target
+    shipped = Ensemble([learn.model], [1.], target, [(tta, [1.]*len(target))])
+    with learn.no_bar(), replacing_yield(learn, 'model', shipped): return learn.get_preds()[0].numpy()
 
 def choose_checkpoints(
     learn:Learner, # its network takes up the weights of each
     run:Run,
     which:str, # 'all', 'greedy', 'last3', ...
     best_epoch:int, # from 0
+    tta:str='none', # the views that the run ships, a name in `TTA`
 ):
     "Write which checkpoints the run ships."
     files = _candidates(run, best_epoch)
     table = learn.dls.table
     score = scorer(learn.dls.target, table[table.split == 'valid'])
-    shares = choose(which, [_probs(learn, o) for o in files], score)
+    shares = choose(which, [_probs(learn, o, tta) for o in files], score)
     chosen = [(o, share) for o,share in zip(files, shares) if share]
     write_json(run.path/'checkpoints/shipped.json', [dict(file=o.name, share=share) for o,share in chosen])
     say('ensemble: ' + ', '.join(f'{o.stem} {share:.2f}' for o,share in chosen))
@@ -64,7 +69,7 @@ def _evaluations(run:Run, predictor:Predictor, table:pd.DataFrame) -> dict: # by
 def _write_answers(run:Run, evaluations:dict):
     "The answers for people."
     every = pd.concat([ev.table.assign(split=s) for s,ev in evaluations.items()])
-    with write_whole(run.path/'answers.csv') as tmp: every.to_csv(tmp, index=False)
+    write_sheet(run.path/'answers.csv', every)
 
 # %% ../../nbs/train/07_finish.ipynb #79fd8889
 def write_report(
@@ -93,7 +98,7 @@ def finish_run(
 ):
     "Curves, bundle and report."
     save_figure(plot_history(run.history), run.path/'curves.png')
-    if recipe.ensemble != 'none': choose_checkpoints(learn, run, recipe.ensemble, training['best_epoch'])
+    if recipe.ensemble != 'none': choose_checkpoints(learn, run, recipe.ensemble, training['best_epoch'], recipe.tta)
     precision = 'float32' if recipe.speed == 'off' else 'auto'
     predictor = Predictor(ship_run(run), precision=precision, device=torch.device(learn.dls.device).type)
     write_report(run, predictor, learn.dls.table, training)

@@ -55,7 +55,7 @@ def _new_folder(bundle:Bundle, column:str) -> Path:
 def _known_splits(table:pd.DataFrame, run:Path) -> pd.DataFrame:
     "The table, with the split of the run's own pictures as it was."
     if not (run/'table.csv').is_file(): return table
-    own = pd.read_csv(run/'table.csv', dtype=str, usecols=['path', 'split'])
+    own = Run(run).table
     known = dict(zip(real_paths(own.path), own.split))
     return table.assign(split=[known.get(o, split) for o,split in zip(real_paths(table.path), table.split)])
 

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from fastai.vision.all import *
 from safetensors.torch import load_file
 from ..core import iso_now, write_json, write_whole
+from ..pictures.sheet import write_sheet
 from ..pictures.columns import for_file
 from ..model.run import Run, versions
 from ..learn.export import save_weights
@@ -52,7 +53,7 @@ def write_config(
     "Write `table.csv`, `broken.csv` and `config.json`."
     table = for_file(dls.table, {o.name: o.kind for o in target_in(dls)})
     for name,rows in dict(table=table, broken=dls.broken).items():
-        with write_whole(run.path/f'{name}.csv') as t: rows.to_csv(t, index=False)
+        write_sheet(run.path/f'{name}.csv', rows)
     config = dict(created=iso_now(), columns=target_in(dls).config(), options=options, data=data_summary(dls),
                   preprocess=asdict(preprocess_of(dls)), versions=versions(), environment=environment)
     write_json(run.path/'config.json', config)

@@ -32,6 +32,7 @@ def same_data(
     file,data = session.checkpoints/'data.csv',data_table(dls)
     if compare and file.is_file():
         old = pd.read_csv(file, dtype=dict(path=str, label=str, split=str), keep_default_na=False)
+        old['path'] = Run(session.folder).located(old.path)
         if found := data_difference(old, data):
             raise SimpsonsError(f'the data of {session.folder} changed since: {found}: '
                                 'put them back, train in another folder, or force it')

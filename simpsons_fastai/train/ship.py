@@ -9,11 +9,13 @@ __all__ = ['run_network', 'run_parts', 'ship_run', 'bundle_run']
 
 # %% ../../nbs/train/05_ship.ipynb #b30b89f1
 from pathlib import Path
+import pandas as pd
 from torch import nn
 from safetensors.torch import load_file
 from ..core import SimpsonsError, say
+from ..pictures.open import PictureError
 from ..pictures.preprocess import Preprocess
-from ..model.run import Run
+from ..model.run import Run, check_there
 from ..model.bundle import Bundle, load_bundle, restate_bundle
 from ..model.predictor import Predictor
 from ..judge.parity import parity_of
@@ -38,7 +40,8 @@ def run_parts(
 ) -> list: # as `join` takes them
     "The networks that a run ships."
     asked = run.config['options']
-    return [(run_network(run, file), asked['arch'], asked['head'], share) for file,share in weights or run.shipped]
+    one = dict(arch=asked['arch'], head=asked['head'], tta=asked.get('tta', 'none'))
+    return [(run_network(run, file), one | dict(share=share)) for file,share in weights or run.shipped]
 
 # %% ../../nbs/train/05_ship.ipynb #e5f83d3e
 def ship_run(
@@ -48,7 +51,7 @@ def ship_run(
 ) -> Bundle:
     "Write the bundle of what a run ships."
     cfg = run.config
-    facts = dict(metrics=run.metrics, data=cfg['data'], tta=cfg['options'].get('tta', 'none')) | facts
+    facts = dict(metrics=run.metrics, data=cfg['data']) | facts
     return join(run_parts(run), dest or run.bundle, run.target, Preprocess.read(cfg['preprocess']), **facts)
 
 # %% ../../nbs/train/05_ship.ipynb #04021eba
@@ -65,6 +68,12 @@ def _calibrated(bundle:Bundle, old:Bundle) -> Bundle:
     say(f'the calibration of {old.path} was of another network and is left out: calibrate the new one')
     return bundle
 
+def _parity(bundle:Bundle, table:pd.DataFrame) -> dict:
+    "How far the fastest precision is from float32, where the validation pictures are still there."
+    try: return parity_of(Predictor(bundle), table)
+    except PictureError as e: say(f'it is not measured how far the fastest precision is from float32: {e}')
+    return {}
+
 # %% ../../nbs/train/05_ship.ipynb #c71fe793
 def bundle_run(
     run:Run|str|Path, # a run, or its folder
@@ -78,7 +87,8 @@ def bundle_run(
         raise SimpsonsError(f'{run.path} is no run with a finished epoch: name a folder that `simpsons train` left')
     old = _bundle_of(run)
     table = run.table
+    if int8: check_there(table.path[table.split.isin(['train', 'valid'])])
     bundle = ship_run(run, dest)
     if old and 'calibration' in old.metrics: bundle = _calibrated(bundle, old)
-    bundle = restate_bundle(bundle, parity=parity_of(Predictor(bundle), table))
+    bundle = restate_bundle(bundle, parity=_parity(bundle, table))
     return quantize(bundle, table, max_loss) if int8 else bundle

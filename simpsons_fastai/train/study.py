@@ -13,10 +13,12 @@ from dataclasses import asdict
 from fastai.vision.all import *
 import optuna
 from sqlalchemy import URL
-from ..core import SimpsonsError, read_json, write_json
-from ..learn.recipes import FIELDS, Recipe, field_type, override
+from ..core import SimpsonsError, read_json, say, write_json
+from ..learn.recipes import FIELDS, Recipe, field_type, override, settled
+from ..learn.fit import total_epochs
 from .prepare import prepare_recipe, recipe_table
 from .tune import fit_trial, parse_budget
+from .race import Race
 from .study_result import StudyResult
 
 # %% ../../nbs/train/26_study.ipynb #4196b20d
@@ -49,16 +51,21 @@ def parse_vary(
     return factors
 
 # %% ../../nbs/train/26_study.ipynb #17d20297
-def _combinations(vary:dict, seeds:int) -> list:
+def _different(base:Recipe, vary:dict) -> list: # of dicts
+    "Every combination that makes another recipe: smoothing does not, with a loss that takes none."
+    each = (dict(zip(vary, o)) for o in itertools.product(*vary.values()))
+    recipes = {}
+    for o in each: recipes.setdefault(settled(override(base, **o)), o)
+    return list(recipes.values())
+
+def _combinations(base:Recipe, vary:dict, seeds:int) -> list:
     "Every combination with every seed, the first seed's first."
-    values = list(itertools.product(*vary.values()))
-    return [dict(zip(vary, o)) | dict(seed=seed) for seed in range(1, seeds + 1) for o in values]
+    return [o | dict(seed=seed) for seed in range(1, seeds + 1) for o in _different(base, vary)]
 
 # %% ../../nbs/train/26_study.ipynb #dde7d8c5
 def _pruner(epochs:int, prune:bool) -> optuna.pruners.BasePruner:
     "Who decides what is hopeless."
-    if not prune: return optuna.pruners.NopPruner()
-    return optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, epochs//2), reduction_factor=2)
+    return Race(epochs) if prune else optuna.pruners.NopPruner()
 
 def _open_study(out:Path, pruner:optuna.pruners.BasePruner) -> optuna.Study:
     "The study in a folder, new or as it was left."
@@ -119,29 +126,60 @@ def _same_study(out:Path, plan:dict):
                             'give another folder with --out, or the options that it began with')
 
 # %% ../../nbs/train/26_study.ipynb #a5c3767b
+_ELSEWHERE = {
+    'what comes after training, which a trial is not scored by': ('tta', 'ensemble', 'checkpoint_every'),
+    'which pictures or answers are scored': ('valid', 'test', 'columns', 'kinds', 'missing')}
+
+def _check_varied(base:Recipe, vary:dict):
+    "Refuse fields that trials cannot be compared by, and values that change nothing."
+    for what,names in _ELSEWHERE.items():
+        if odd := [o for o in vary if o in names]: raise SimpsonsError(f'{odd[0]} says {what}: leave it out of --vary')
+    kept = _different(base, vary)
+    for name,values in vary.items():
+        if idle := [o for o in values if o not in [c[name] for c in kept]]:
+            raise SimpsonsError(f'{name}={idle[0]} makes no recipe of its own beside the others: '
+                                'leave it out of --vary')
+
 def _common(recipe:str|Recipe, vary:dict, quick:bool, epochs:int|None, fields:dict) -> Recipe: # settled
     "What all trials share; refuses what cannot be varied so."
     fields = fields | dict(checkpoint_every=0, ensemble='none')
     if epochs is not None: fields['epochs'] = epochs
     base = prepare_recipe(recipe, quick, **fields)
-    for o in itertools.product(*vary.values()): override(base, **dict(zip(vary, o)))
+    _check_varied(base, vary)
     return base
 
-def _planned(out:Path, plan:dict, epochs:int) -> optuna.Study:
+def _planned(out:Path, plan:dict, base:Recipe) -> optuna.Study:
     "The study of a folder, with its trials in the queue."
     _same_study(out, plan)
-    found = _open_study(out, _pruner(epochs, plan['prune']))
-    _enqueue(found, _combinations(plan['vary'], plan['seeds']))
+    found = _open_study(out, _pruner(total_epochs(base), plan['prune']))
+    _enqueue(found, _combinations(base, plan['vary'], plan['seeds']))
     return found
+
+# %% ../../nbs/train/26_study.ipynb #b812af2f
+def _stop_after(n:int) -> Callable:
+    "Ends a study after so many trials that were begun."
+    begun = itertools.count(1)
+    def stop(study, trial):
+        if trial.intermediate_values and next(begun) >= n: study.stop()
+    return stop
+
+def _begin(trial:optuna.Trial):
+    "Skip a trial whose combination is out."
+    if not trial.should_prune(): return
+    say(f'trial {trial.number}: not begun, as ' + ', '.join(str(v) for k,v in trial.params.items() if k != 'seed')
+        + ' is behind on the seeds so far')
+    raise optuna.TrialPruned
 
 def _run_trials(found:optuna.Study, plan:dict, limit:dict, fit:Callable):
     "Carry out what waits, within a limit; `fit` takes a trial, its values and its seed."
     def objective(trial):
         values = {name: trial.suggest_categorical(name, choices) for name,choices in plan['vary'].items()}
-        return fit(trial, values, trial.suggest_categorical('seed', [*range(1, plan['seeds'] + 1)]))
+        seed = trial.suggest_categorical('seed', [*range(1, plan['seeds'] + 1)])
+        _begin(trial)
+        return fit(trial, values, seed)
     waiting = len(found.get_trials(states=[optuna.trial.TrialState.WAITING]))
-    n = min(waiting, limit.get('n_trials') or waiting)
-    if n: found.optimize(objective, n_trials=n, timeout=limit.get('timeout'))
+    enough = _stop_after(limit.get('n_trials') or waiting)
+    if waiting: found.optimize(objective, n_trials=waiting, timeout=limit.get('timeout'), callbacks=[enough])
 
 # %% ../../nbs/train/26_study.ipynb #2be7e255
 def study(
@@ -152,7 +190,7 @@ def study(
     epochs:int=None, # the recipe's unless told
     seeds:int=3, # repetitions of every combination
     budget:str=None, # trials, minutes or hours this time: 20, 30m or 2h; all unless told
-    prune:bool=True, # end hopeless trials early
+    prune:bool=True, # end combinations that are behind on the seeds so far
     quick:bool=False, # few small pictures and two epochs
     seed:int=42, # of the split
     pattern:str=None, # as for `train`
@@ -165,7 +203,7 @@ def study(
     base = _common(recipe, vary, quick, epochs, fields or {})
     table = recipe_table(base, source, seed, pattern, quick)
     plan = dict(vary=vary, recipe=asdict(base), seeds=seeds, prune=prune, seed=seed, pictures=len(table))
-    found = _planned(Path(out), plan, base.epochs)
+    found = _planned(Path(out), plan, base)
     fit = lambda trial, own, of: fit_trial(trial, override(base, **own), table, seed, of, **kwargs)
     _run_trials(found, plan, limit, fit)
     return _written(found, list(vary), out)

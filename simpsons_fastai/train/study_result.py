@@ -15,7 +15,8 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from ..core import save_figure, write_whole
+from ..core import save_figure
+from ..pictures.sheet import read_back, write_sheet
 
 # %% ../../nbs/train/25_study_result.ipynb #4d75f205
 @dataclass
@@ -29,7 +30,7 @@ class StudyResult:
         file:str|Path, # a `study.csv`
     ) -> 'StudyResult':
         "The trials that were written."
-        trials = pd.read_csv(file, keep_default_na=False, na_values=[''])
+        trials = read_back(pd.read_csv(file, keep_default_na=False, na_values=['']))
         return cls(trials, [*trials.columns[1:trials.columns.get_loc('seed')]])
 
     @property
@@ -39,21 +40,45 @@ class StudyResult:
         return pd.DataFrame(each, columns=['trial', 'epoch', 'f1_score'])
 
 # %% ../../nbs/train/25_study_result.ipynb #829a2928
-@patch
-def summary(self:StudyResult) -> pd.DataFrame: # a row a combination, the best one first
-    "Mean and spread over the seeds; of the trials that went to their end, if there are any."
-    done = self.trials.assign(done=self.trials.state == 'COMPLETE')
-    kept = done[done.done | ~done.groupby(self.factors).done.transform('any')]
-    rows = kept.groupby(self.factors).agg(
-        mean=('f1_score', 'mean'), spread=('f1_score', 'std'), seeds=('f1_score', 'size'), seconds=('seconds', 'mean'),
-        parameters_m=('parameters', lambda o: o.iloc[0]/1e6), finished=('done', 'sum'))
-    ended_first = lambda o: o > 0 if o.name == 'finished' else o
-    return rows.sort_values(['finished', 'mean'], ascending=False, key=ended_first).reset_index()
+def _shared_seeds(trials:pd.DataFrame, factors:list) -> pd.Index:
+    "The seeds that all combinations finished which are in the race; where there is none, all."
+    racing = trials[trials.racing]
+    n = racing[racing.done].groupby('seed').size()
+    shared = n.index[n == racing.groupby(factors).ngroups]
+    return shared if len(shared) else pd.Index(trials.seed.unique())
 
 @patch
+def compared(self:StudyResult) -> pd.DataFrame: # with `done`, and `racing` where none of its combination was stopped
+    "The trials that combinations are compared by; of one that finished none of the shared seeds, what there is."
+    res = self.trials.assign(done=self.trials.state == 'COMPLETE')
+    res['racing'] = res.groupby(self.factors).done.transform('all')
+    if not res.racing.any(): res['racing'] = True
+    kept = res.done & res.seed.isin(_shared_seeds(res, self.factors))
+    return res[kept | ~kept.groupby([res[o] for o in self.factors]).transform('any')]
+
+# %% ../../nbs/train/25_study_result.ipynb #7f76c1a1
+@patch
+def summary(self:StudyResult) -> pd.DataFrame: # a row a combination, the best one first
+    "Mean and spread over the seeds that the combinations share, and how far each is behind the best."
+    trials = self.compared()
+    mean = trials[trials.racing & trials.done].groupby(self.factors).f1_score.transform('mean')
+    lead = {} if mean.empty else trials.loc[mean.index[mean == mean.max()]].set_index('seed').f1_score.to_dict()
+    trials['behind'] = (trials.seed.map(lead) - trials.f1_score).where(trials.done)
+    rows = trials.groupby(self.factors).agg(
+        mean=('f1_score', 'mean'), spread=('f1_score', 'std'), seeds=('f1_score', 'size'), behind=('behind', 'mean'),
+        seconds=('seconds', 'mean'), parameters_m=('parameters', lambda o: o.iloc[0]/1e6), finished=('done', 'sum'),
+        racing=('racing', 'first'))
+    order = rows.assign(ended=rows.finished > 0).sort_values(['racing', 'ended', 'mean'], ascending=False)
+    return rows.loc[order.index].drop(columns='racing').reset_index()
+
+# %% ../../nbs/train/25_study_result.ipynb #48a3f2a2
+@patch
 def marginal(self:StudyResult, factor:str) -> pd.Series: # by value
-    "The mean score of each value of a factor, over everything else."
-    return self.summary().groupby(factor)['mean'].mean()
+    "The mean score of each value of a factor, over everything else that all its values were tried with."
+    others = [o for o in self.factors if o != factor]
+    if not others: return self.summary().set_index(factor)['mean'].sort_index()
+    grid = self.summary().pivot_table(index=others, columns=factor, values='mean')
+    return (grid if grid.isna().any(axis=1).all() else grid.dropna()).mean()
 
 @patch
 def strongest(self:StudyResult) -> list: # one or two factors
@@ -126,5 +151,5 @@ def plot(self:StudyResult) -> Figure:
 @patch
 def write(self:StudyResult, out:str|Path):
     "Write `study.csv` and `study.png` into a folder."
-    with write_whole(Path(out)/'study.csv') as tmp: self.trials.to_csv(tmp, index=False)
+    write_sheet(Path(out)/'study.csv', self.trials)
     save_figure(self.plot(), Path(out)/'study.png')

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, fields as fields_of
 from fastai.vision.all import *
 from ..core import SimpsonsError
 from ..model.run import Run, forget, free_path, is_finished, new_run
-from ..learn.speed import present_device
+from ..learn.speed import SpeedPolicy, present_device
 from ..learn.recipes import FIELDS, Recipe, override, recipe_of
 from ..learn.fit import fit_recipe
 from .record import RunRecorder, TensorBoardLines, environment, is_main, write_config
 from .resume import resumable
 from .processes import alone, everywhere, held, in_turn, joined, n_processes, on_main
 from .distributed import check_processes, resumable_together, together
-from .prepare import prepare_recipe, recipe_learner, recipe_table
+from .prepare import prepare_recipe, recipe_learner, recipe_table, say_source
 from .finish import finish_run
 
 # %% ../../nbs/train/08_train.ipynb #378ada76
@@ -88,7 +88,8 @@ def _carry_out(run:Run, learn:Learner, recipe:Recipe, how:How, force:bool=False)
 def _write_config(run:Run, learn:Learner, recipe:Recipe, how:How):
     "What was asked, and on which data."
     options = {k: getattr(recipe, k) for k in FIELDS} | how.config()
-    write_config(run, learn.dls, environment(learn.dls, how.seed), recipe=recipe.name, **options)
+    where = environment(learn.dls, how.seed) | dict(speed=learn.speed.config())
+    write_config(run, learn.dls, where, recipe=recipe.name, **options)
 
 def _named(source) -> str: return 'a table' if isinstance(source, pd.DataFrame) else str(source)
 
@@ -97,7 +98,9 @@ def _train(source, out:str|Path|None, recipe:Recipe, how:How, begun:Callable) ->
     everywhere(how.check, recipe.compile)
     path = on_main(free_path, out, f'{recipe.name}-{recipe.arch}')
     set_seed(how.seed)
-    table = everywhere(recipe_table, recipe, source, how.seed, how.pattern, how.quick)
+    aside = []
+    table = everywhere(recipe_table, recipe, source, how.seed, how.pattern, how.quick, aside)
+    on_main(say_source, recipe, source, table, aside)
     learn = in_turn(lambda: recipe_learner(recipe, table, how.seed, **_loading(how)))
     run = on_main(new_run, path)
     with held(path):
@@ -150,14 +153,11 @@ def _check_processes(run:Run, was:int):
     raise SimpsonsError(f'{run.path} was trained by {was} {processes}, not {n_processes()}: {way}, or add --force')
 
 # %% ../../nbs/train/08_train.ipynb #34edde5e
-def _table_of(run:Run) -> pd.DataFrame:
-    "A run's table as it was trained on."
-    table = run.table
-    first = Path(table.path[0])
-    if not first.exists() and not first.is_absolute():
-        there = run.config['environment']['folder']
-        raise SimpsonsError(f"{first} is not here: go on from the folder {there}, where the run was begun")
-    return table
+def _speed_of(run:Run, recipe:Recipe) -> str|SpeedPolicy:
+    "Numbers and memory as the run began with them."
+    kept = run.config['environment'].get('speed')
+    same = recipe.speed == run.config['options'].get('speed')
+    return SpeedPolicy.read(kept) if kept and same else recipe.speed
 
 def _begun(run:Run, asked:dict, force:bool) -> tuple:
     "The options and the table of a run that was broken off."
@@ -166,7 +166,7 @@ def _begun(run:Run, asked:dict, force:bool) -> tuple:
     if is_finished(run.path): raise SimpsonsError(f'{run.path} is finished: there is nothing left to do')
     options = _asked_for(run, asked, force)
     if not force: _check_processes(run, options.get('processes', 1))
-    return options,_table_of(run)
+    return options,run.table
 
 # %% ../../nbs/train/08_train.ipynb #70df7dd2
 def resume(
@@ -183,5 +183,6 @@ def resume(
         everywhere(how.check, recipe.compile)
         with held(run.path):
             set_seed(how.seed)
-            learn = in_turn(lambda: recipe_learner(recipe, table, how.seed, **_loading(how)))
+            speed = _speed_of(run, recipe)
+            learn = in_turn(lambda: recipe_learner(recipe, table, how.seed, speed, **_loading(how)))
             return _carry_out(run, learn, recipe, how, force)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from fastai.vision.all import *
 from matplotlib.figure import Figure
 import optuna
-from ..core import SimpsonsError, save_figure, say, write_whole
-from ..learn.recipes import Recipe
+from ..core import SimpsonsError, save_figure, say
+from ..pictures.sheet import write_sheet
+from ..learn.recipes import Recipe, takes_smoothing
 from ..learn.fit import fit_recipe
 from .record import RunRecorder
 from .prepare import prepare_recipe, recipe_learner, recipe_table
@@ -32,9 +33,13 @@ def parse_budget(
     return dict(n_trials=None, timeout=n*dict(m=60, h=3600)[m[2]]) if m[2] else dict(n_trials=n, timeout=None)
 
 # %% ../../nbs/train/24_tune.ipynb #5abe3039
+_LINEAR = dict(smoothing=.2, dropout=.6) # from 0 to this
+
 def _own_values(recipe:Recipe) -> dict: # a logarithm needs a weight decay above 0
+    "What is searched, at the recipe's values; smoothing only where the loss takes it."
     dropout = .1 if recipe.dropout is None else recipe.dropout
-    return dict(lr=recipe.lr, wd=recipe.wd or 1e-4, smoothing=recipe.smoothing, dropout=dropout)
+    smoothing = dict(smoothing=recipe.smoothing) if takes_smoothing(recipe) else {}
+    return dict(lr=recipe.lr, wd=recipe.wd or 1e-4) | smoothing | dict(dropout=dropout)
 
 def suggest(
     trial:optuna.Trial,
@@ -43,12 +48,12 @@ def suggest(
     "The recipe with a trial's values."
     own = _own_values(recipe)
     near = {o: trial.suggest_float(o, own[o]/10, own[o]*10, log=True) for o in ('lr', 'wd')}
-    linear = {o: trial.suggest_float(o, 0, most) for o,most in (('smoothing', .2), ('dropout', .6))}
+    linear = {o: trial.suggest_float(o, 0, most) for o,most in _LINEAR.items() if o in own}
     return replace(recipe, **near, **linear)
 
 # %% ../../nbs/train/24_tune.ipynb #c84b53d8
 class ReportTrial(Callback):
-    "Tell a trial every epoch's macro F1 on validation, and end it where it is hopeless."
+    "Tell a trial every epoch's macro F1 on validation, and end it before the next one where it is hopeless."
     order = RunRecorder.order
 
     def __init__(self, trial:optuna.Trial):
@@ -56,12 +61,14 @@ class ReportTrial(Callback):
         self.scores = []
         self.hopeless = False
 
+    def before_epoch(self):
+        self.hopeless = self.hopeless or bool(self.scores) and self.trial.should_prune()
+        if self.hopeless: raise CancelFitException # and so does every later phase of the schedule
+
     def after_epoch(self):
         place = self.recorder.metric_names[1:].index('f1_score')
         self.scores.append(float(self.recorder.log[1:][place]))
         self.trial.report(self.scores[-1], len(self.scores))
-        self.hopeless = self.trial.should_prune()
-        if self.hopeless: raise CancelFitException
 
 # %% ../../nbs/train/24_tune.ipynb #8236e6a2
 def _say_trial(trial:optuna.Trial, report:ReportTrial):
@@ -118,7 +125,7 @@ def save(self:Tuning,
     folder:str|Path, # a run's folder
 ):
     "Write `tuning.csv` and `tuning.png`."
-    with write_whole(Path(folder)/'tuning.csv') as tmp: self.trials.to_csv(tmp, index=False)
+    write_sheet(Path(folder)/'tuning.csv', self.trials)
     save_figure(self.plot(), Path(folder)/'tuning.png')
 
 # %% ../../nbs/train/24_tune.ipynb #3bcb2c9d

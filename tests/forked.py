@@ -1,0 +1,45 @@
+"""A process that has imported what trains, and forks itself for every command: to import it all anew takes longer than most commands do.
+
+A line of JSON on stdin is a command: its `args`, its folder, its environment, and the files for what it says. A line on stdout is how it ended.
+"""
+import json, os, signal, sys, tempfile, warnings
+from pathlib import Path
+
+
+def warm():
+    "Import it all; the first export to ONNX imports much more."
+    from torch import nn
+    from simpsons_fastai.cli import main # noqa: F401
+    from simpsons_fastai.learn.to_onnx import export_onnx
+    from simpsons_fastai.pictures.preprocess import Preprocess
+    from simpsons_fastai.train import study, train # noqa: F401
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(nn.Conv2d(3, 2, 3), Preprocess(8, 'bilinear', (.5,)*3, (.5,)*3), Path(folder)/'first.onnx')
+
+
+def become(args, cwd, env, said):
+    "Take the place of a process that was started for the command."
+    for fd, file in enumerate([os.devnull, *said]):
+        os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), fd)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = ['simpsons', *args]
+    signal.alarm(600)
+
+
+def serve():
+    print('ready', flush=True)
+    for line in sys.stdin:
+        if pid := os.fork(): print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        else:
+            from simpsons_fastai.cli import main
+            become(**json.loads(line))
+            return main()
+
+
+if __name__ == '__main__':
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        warm()
+    serve()
