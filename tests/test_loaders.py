@@ -51,13 +51,13 @@ def test_what_squeezes_is_taken_over_and_answers_as_it_was_trained(folder, tmp_p
     files = dls.valid_ds.items
     answers = np.stack([o.probs for o in predictor.predict_many(files)])
     np.testing.assert_allclose(answers, probs.numpy(), atol=1e-4)
-    counts = predictor.bundle.config['data']['per_class']
+    counts = predictor.bundle.data['per_class']
     assert sum(counts['train'].values()) == sum(len(get_y(o)) if kind == 'any' else 1 for o in dls.train_ds.items)
 
 
 @pytest.mark.parametrize('what, says', [
     (dict(item_tfms=Resize(32)), 'crop pictures'), (dict(item_tfms=Resize(32, method='pad')), 'pad pictures'),
-    (dict(item_tfms=Resize((32, 48), method='squish')), r'\(32, 48\), and a bundle squeezes them to a square'),
+    (dict(item_tfms=Resize((32, 48), method='squish')), r'\(48, 32\), and a bundle squeezes them to a square'),
     (dict(item_tfms=RandomResizedCrop(32)), 'do not resize'), (dict(batch_tfms=()), 'do not resize and normalise'),
     (dict(batch_tfms=[*aug_transforms(size=24), NORM]), 'change validation pictures'),
     (dict(item_tfms=[Resize(64, method='squish'), RandomResizedCrop(32)]), 'change validation pictures'),

@@ -11,10 +11,10 @@ __all__ = ['HEADS', 'head_args', 'set_dropout', 'used_parameters', 'drop_unused'
 # %% ../../nbs/learn/09_models.ipynb #92efc0f0
 import timm, torch
 from collections.abc import Sequence
+from copy import deepcopy
 from fastai.vision.learner import create_timm_model
 from safetensors.torch import load
 from torch import Tensor, nn
-from torch.func import functional_call
 import simpsons_fastai.learn.nets # noqa: F401, registers our architectures with timm
 from ..core import SimpsonsError
 from ..pictures.preprocess import views
@@ -63,16 +63,20 @@ def _sources(output:Tensor) -> set: # of ids
         todo += [o for o,_ in step.next_functions if o]
     return found
 
+def _used(twin:nn.Module, device) -> set:
+    "The names of the parameters that a forward takes."
+    with torch.device(device), torch.enable_grad(): output = twin(torch.empty(2, *twin.model.default_cfg['input_size']))
+    found = _sources(output)
+    return {k for k,p in twin.named_parameters() if id(p) in found}
+
+# %% ../../nbs/learn/09_models.ipynb #3d35f3ff
 def used_parameters(
-    body:nn.Module, # fastai's `TimmBody`
+    body:nn.Module, # fastai's `TimmBody`, left as it is
 ) -> set: # of names
     "The parameters that the outputs depend on."
-    with torch.device('meta'), torch.enable_grad():
-        params = {k: torch.empty_like(v, device='meta', requires_grad=True) for k,v in body.named_parameters()}
-        buffers = {k: torch.empty_like(v, device='meta') for k,v in body.named_buffers()}
-        output = functional_call(body, params | buffers, torch.empty(2, *body.model.default_cfg['input_size']))
-    found = _sources(output)
-    return {k for k,p in params.items() if id(p) in found}
+    empty = {id(p): nn.Parameter(torch.empty_like(p, device='meta')) for p in body.parameters()}
+    try: return _used(deepcopy(body, empty).to('meta'), 'meta')
+    except RuntimeError: return _used(deepcopy(body), next(body.parameters()).device) # it keeps tensors of its own
 
 # %% ../../nbs/learn/09_models.ipynb #e4c50644
 def _drop(module:nn.Module, used:set, prefix:str=''):
