@@ -124,6 +124,7 @@ def label(call:Call,
     if not call['source']: raise SimpsonsError('BUNDLE and SOURCE are not named: name a model, and then what to label')
     show(f'the labels lie in {call()}')
 
+# %% ../../nbs/commands/04_answering.ipynb #28b3c47c
 @command('serve.timeline:timeline', out='the folder that `simpsons label` wrote')
 def timeline(call:Call):
     "Make appearances of the labels of videos: who was on screen, when. A table, a picture, a page."

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from ..core import SimpsonsError
 from ..learn.recipes import RECIPES
-from .options import Call, app, command, options_of
+from .options import Call, app, command, options_of, show
 
 # %% ../../nbs/commands/02_training.ipynb #bc8e5415
 @command('pictures.drawn:springfield_mini')
@@ -125,7 +125,7 @@ def runs(call:Call):
     "List the runs in FOLDER: state, epochs, the best macro F1 on validation, seconds."
     found = call()
     table = found.drop(columns='path').round(dict(best=4))
-    print(table.to_string(index=False) if len(found) else f"{call['folder']} holds no runs")
+    show(table.to_string(index=False) if len(found) else f"{call['folder']} holds no runs")
 
 # %% ../../nbs/commands/02_training.ipynb #e1782f51
 _STUDY = dict(
@@ -146,5 +146,5 @@ def study(call:Call,
     from simpsons_fastai.train import study as studies
     out = call['out'] or Path('studies')/(preset or 'study')
     found = call(vary=call['vary'] or studies.preset(preset), out=out, fields=call.fields)
-    print(found.summary().round(4).to_string(index=False))
+    show(found.summary().round(4).to_string(index=False))
     print(f'the study lies in {out}: study.csv, study.png')

@@ -131,6 +131,7 @@ def _is_text(o) -> bool: return isinstance(o, str) and len(o) <= 1000
 def _strings(o, least:int) -> bool:
     return isinstance(o, list) and least <= len(o) <= 100_000 and all(map(_is_text, o)) and len(set(o)) == len(o)
 
+# %% ../../nbs/model/02_bundle.ipynb #474a8470
 def _threshold_ok(o, n:int) -> bool:
     if isinstance(o, list): return len(o) == n and all(_number(v, 0, 1) for v in o)
     return o is None or _number(o, 0, 1)
@@ -153,6 +154,7 @@ def _is_arch(o) -> bool:
     "Is it a name of timm's own, and not one that leads to a hub or a folder?"
     return isinstance(o, str) and re.fullmatch(r'\w[\w.+-]{0,127}', o, re.ASCII) is not None
 
+# %% ../../nbs/model/02_bundle.ipynb #03b24be9
 def _asked_ok(tta, warm, n:int) -> bool: # of n columns
     return tta in list(TTA) and isinstance(warm, list) and len(warm) == n and all(map(_temperature_ok, warm))
 
@@ -166,6 +168,7 @@ def _members_ok(o, n:int, deepest:int=4) -> bool: # of n columns; an ensemble ma
     if not (isinstance(o, list) and deepest and all(_member_ok(m, n, deepest) for m in o)): return False
     return math.isclose(sum(m['share'] for m in o), 1, abs_tol=1e-6)
 
+# %% ../../nbs/model/02_bundle.ipynb #d72ebb3b
 def _is_plain(o, depth:int=16) -> bool:
     "Is it data of JSON that JSON can write again: not too deep, and every number finite?"
     if isinstance(o, (dict, list)):

@@ -200,6 +200,7 @@ def _check_first(network, bundle:Bundle):
                             f'with numbers in the shape {logits.shape}: {AGAIN}')
     if not np.isfinite(logits).all(): raise SimpsonsError(f'the network of {bundle.path} answers with no numbers: {AGAIN}')
 
+# %% ../../nbs/model/03_runtimes.ipynb #8a1b513e
 def open_network(
     bundle:Bundle,
     runtime:str, # a name in `RUNTIMES`

@@ -185,6 +185,8 @@ def _boxes(data):
 # %% ../../nbs/pictures/00_guard.ipynb #2d1cf991
 def _check_png(data, max_pixels:int, bounds:Bounds): _check_parts(data, _png_chunks(data), (b'IDAT', b'fdAT'), bounds)
 def _check_webp(data, max_pixels:int, bounds:Bounds): _check_parts(data, _riff_chunks(data), (b'VP8', b'ALPH', b'ANMF'), bounds)
+
+# %% ../../nbs/pictures/00_guard.ipynb #580a8257
 def _check_stream(data, at:int, max_pixels:int, bounds:Bounds):
     "Raise for a code stream of JPEG 2000 that is larger than a picture may be, whatever the boxes around it say."
     right,down,left,top,wide,high = (int.from_bytes(bytes(data[i:i + 4]), 'big') for i in range(at + 8, at + 32, 4))
@@ -195,6 +197,7 @@ def _check_stream(data, at:int, max_pixels:int, bounds:Bounds):
     channels = int.from_bytes(bytes(data[at + 40:at + 42]), 'big')
     if channels > 4: raise _Odd(f'{channels:,} samples a pixel')
 
+# %% ../../nbs/pictures/00_guard.ipynb #3ba9d9f5
 def _check_j2k(data, max_pixels:int, bounds:Bounds): _check_stream(data, 0, max_pixels, bounds)
 
 def _check_boxes(data, max_pixels:int, bounds:Bounds):
@@ -268,6 +271,7 @@ def structure_reason(
     except IndexError: return 'truncated'
     return ''
 
+# %% ../../nbs/pictures/00_guard.ipynb #fa6fb855
 def exif_reason(
     block:bytes, # as a decoder found it: AVIF and HEIC keep it among the pixels
     bounds:Bounds=Bounds(),

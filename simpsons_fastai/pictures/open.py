@@ -102,6 +102,7 @@ def _accepts(accept, head:bytes) -> bool:
     try: return accept is not None and accept(head) is True
     except Exception: return False
 
+# %% ../../nbs/pictures/01_open.ipynb #d08179e2
 _OTHERS = 'EPS', 'PSD', 'ICO', 'ICNS', 'DDS', 'WMF', 'QOI', 'FITS' # formats with a beginning of their own
 
 def _unread(head:bytes) -> str:
@@ -111,6 +112,7 @@ def _unread(head:bytes) -> str:
     name = next((o for o in _OTHERS if o in Image.OPEN and _accepts(Image.OPEN[o][1], head)), '')
     return name and f'in {name}, which is not read here; save it as PNG or JPEG'
 
+# %% ../../nbs/pictures/01_open.ipynb #0c584a6c
 def opened(
     file, # binary, seekable
     name:str, # of the picture, for an error
@@ -164,12 +166,14 @@ def upright_size(
     with open(path, 'rb') as file, opened(file, str(path)) as im:
         return im.size[::-1] if _orientation(im) in (5, 6, 7, 8) else im.size
 
+# %% ../../nbs/pictures/01_open.ipynb #f871560f
 def check_image(path:str|Path) -> dict:
     "Decode one picture: `path`, `width`, `height` (pixels, upright) and `reason`, empty where it is good."
     try: im = open_image(path)
     except PictureError as e: return dict(path=str(path), width=0, height=0, reason=e.reason)
     return dict(path=str(path), width=im.width, height=im.height, reason='')
 
+# %% ../../nbs/pictures/01_open.ipynb #26e053bc
 def check_images(
     paths:Iterable, # the pictures' paths
     n_workers:int=None, # threads; one a core unless told

@@ -18,9 +18,10 @@ def _each_text(table:pd.DataFrame, f) -> pd.DataFrame:
     "A function of every cell and header that is text."
     res = table.rename(columns=f)
     for i,kind in enumerate(res.dtypes):
-        if not pd.api.types.is_numeric_dtype(kind): res.isetitem(i, res.iloc[:, i].map(f))
+        if not pd.api.types.is_numeric_dtype(kind): res.isetitem(i, res.iloc[:, i].map(f).astype(kind))
     return res
 
+# %% ../../nbs/pictures/17_sheet.ipynb #865c9fe9
 def write_sheet(
     path:str|Path, # the CSV file to write
     table:pd.DataFrame,
@@ -29,6 +30,7 @@ def write_sheet(
     "Write a table for people as CSV, whole or not at all; no cell is a formula."
     with write_whole(path) as tmp: _each_text(table, disarmed).to_csv(tmp, index=False, **how)
 
+# %% ../../nbs/pictures/17_sheet.ipynb #01f63d39
 def read_back(
     table:pd.DataFrame, # read from a file of `write_sheet`
 ) -> pd.DataFrame:

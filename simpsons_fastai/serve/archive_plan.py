@@ -90,6 +90,7 @@ def _is_plan(o) -> bool:
     numbers = options.get('fps'), options.get('shard'), options.get('scenes') or 1
     return all(isinstance(n, (int, float)) and 0 < n < math.inf for n in numbers)
 
+# %% ../../nbs/serve/13_archive_plan.ipynb #fac198c3
 class Plan:
     "What is labelled how, in the folder `out`."
     def __init__(self,
@@ -146,6 +147,7 @@ def is_done(self:Plan, number:int) -> bool:
     try: return (pq.read_metadata(self.file(number)).metadata or {}).get(b'plan') == self.id.encode()
     except (OSError, pa.ArrowException): return False
 
+# %% ../../nbs/serve/13_archive_plan.ipynb #7e446f06
 @patch
 def read(self:Plan,
     file:Path, # of a shard
@@ -159,6 +161,7 @@ def read(self:Plan,
     except (OSError, pa.ArrowException) as e: why = str(e).partition('\n')[0]
     raise SimpsonsError(f'{file} is damaged ({why}): give the same command `simpsons label` again, which makes it anew')
 
+# %% ../../nbs/serve/13_archive_plan.ipynb #ab01055e
 @patch
 def damage(self:Plan, number:int) -> str: # a sentence; empty for a shard that is whole
     "What is wrong with a shard that is there."
@@ -174,6 +177,7 @@ def is_whole(self:Plan, number:int) -> bool:
     if damage := self.damage(number): say(f'{damage.rpartition(":")[0]}: it is made anew')
     return not damage
 
+# %% ../../nbs/serve/13_archive_plan.ipynb #8d9886d8
 def left_to_do(
     plan:Plan,
     pace, # a `Pace`, which is told what was done before

@@ -21,6 +21,7 @@ def _scores(bundle:Bundle) -> list: # of lines
     line = '- {}: macro F1 {macro_f1:.4f}, accuracy {accuracy:.4f}, on {n} pictures'
     return [line.format(k, **dict(n='?') | o) for k,o in measured.items()]
 
+# %% ../../nbs/serve/24_demo_card.ipynb #82c5ee25
 def _facts(bundle:Bundle) -> str:
     "What a bundle's configuration says of it."
     size = bundle.preprocess.size
@@ -39,6 +40,7 @@ _TAGS = set('a b blockquote br code dd del details div dl dt em h3 h4 h5 h6 hr i
             'sub summary sup table tbody td th thead tr u ul'.split())
 _LINKS = dict(tags=_TAGS, attributes=dict(a={'href'}), url_schemes={'http', 'https', 'mailto'})
 
+# %% ../../nbs/serve/24_demo_card.ipynb #cbd25228
 def _words(renderer, tokens:list, i:int, options, env) -> str: return escape(tokens[i].content)
 
 def plain_html(
@@ -49,6 +51,7 @@ def plain_html(
     reader.add_render_rule('image', _words)
     return nh3.clean(reader.render(text), **_LINKS)
 
+# %% ../../nbs/serve/24_demo_card.ipynb #e2a26b8f
 def card(
     bundle:Bundle,
 ) -> str: # HTML
