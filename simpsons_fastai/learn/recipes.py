@@ -146,6 +146,7 @@ def settled(recipe:Recipe) -> Recipe:
     values = {k: v[fine] for k,v in _BY_WEIGHTS.items() if getattr(recipe, k) is None}
     if recipe.head is None and (recipe.columns == 'all' or ',' in recipe.columns): values['head'] = 'tags'
     if not takes_smoothing(recipe): values['smoothing'] = 0.
+    if values.get('mix', recipe.mix) == 'none': values['mix_share'] = None
     return replace(recipe, **values)
 
 # %% ../../nbs/learn/15_recipes.ipynb #7fbff54f
