@@ -53,6 +53,9 @@ def preprocess_of(dls:DataLoaders) -> Preprocess:
     norm = _tfm(dls.valid, 'after_batch', Normalize)
     if not (resize and norm):
         raise SimpsonsError('these dataloaders do not resize and normalise: make them with simpsons_dls')
+    if resize.method != ResizeMethod.Squish or len(set(resize.size)) > 1:
+        raise SimpsonsError(f'these dataloaders {resize.method} pictures to {tuple(resize.size)}, and a bundle squeezes them to a '
+                            "square: give Resize(size, method='squish'), or make them with simpsons_dls")
     mean,std = (tuple(round(float(o), 6) for o in t.flatten()) for t in (norm.mean, norm.std))
     return Preprocess(resize.size[0], resize.mode.name.lower(), mean, std)
 
