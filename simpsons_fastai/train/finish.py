@@ -40,7 +40,8 @@ def _probs(learn:Learner, file:Path, tta:str) -> np.ndarray: # (n, outputs)
     learn.model.load_state_dict(load_file(file))
     target = learn.dls.target
     shipped = Ensemble([learn.model], [1.], target, [(tta, [1.]*len(target))])
-    with learn.no_bar(), contextmanager(replacing_yield)(learn, 'model', shipped): return learn.get_preds()[0].numpy()
+    stand_in = contextmanager(replacing_yield)
+    with learn.no_bar(), stand_in(learn, 'model', shipped): return learn.get_preds()[0].numpy()
 
 def choose_checkpoints(
     learn:Learner, # its network takes up the weights of each
