@@ -97,12 +97,11 @@ def pictures_in(
     return named_pictures(paths, lambda said: print(visible(said), file=sys.stderr))
 
 def _unlabelled(source:Path):
-    "A table of pictures, with labels or without."
-    from simpsons_fastai.pictures.table import as_table, read_table
-    import pandas as pd
-    if source.suffix.lower() == '.csv' and source.is_file(): return read_table(source, label=None)
-    try: return as_table(source)
-    except SimpsonsError: return pd.DataFrame(dict(path=map(str, pictures_in([source]))))
+    "A table of pictures, whatever their labels are."
+    from simpsons_fastai.pictures.scan import scan
+    from simpsons_fastai.pictures.spreadsheet import read_table
+    is_csv = source.suffix.lower() == '.csv' and source.is_file()
+    return read_table(source, label=None) if is_csv else scan(source, pattern='(?s)(.*)')
 
 # %% ../../nbs/commands/03_judging.ipynb #d6fff46e
 def _say_calibration(found:dict, column:str=''):

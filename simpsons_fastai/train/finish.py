@@ -8,6 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/train/finish.html.md"""
 __all__ = ['choose_checkpoints', 'write_report', 'finish_run']
 
 # %% ../../nbs/train/07_finish.ipynb #3154f0f9
+from contextlib import contextmanager
 from pathlib import Path
 from fastai.vision.all import Learner, np, pd, replacing_yield, torch
 from safetensors.torch import load_file
@@ -39,7 +40,8 @@ def _probs(learn:Learner, file:Path, tta:str) -> np.ndarray: # (n, outputs)
     learn.model.load_state_dict(load_file(file))
     target = learn.dls.target
     shipped = Ensemble([learn.model], [1.], target, [(tta, [1.]*len(target))])
-    with learn.no_bar(), replacing_yield(learn, 'model', shipped): return learn.get_preds()[0].numpy()
+    stand_in = contextmanager(replacing_yield)
+    with learn.no_bar(), stand_in(learn, 'model', shipped): return learn.get_preds()[0].numpy()
 
 def choose_checkpoints(
     learn:Learner, # its network takes up the weights of each
