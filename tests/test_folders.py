@@ -12,6 +12,7 @@ from simpsons_fastai.pictures.scan import scan
 from simpsons_fastai.pictures.spreadsheet import read_table
 from simpsons_fastai.pictures.table import as_table, say_found
 from simpsons_fastai.pictures.walk import pictures_of, walk
+from simpsons_fastai.target import one_label
 
 
 def files(root, *names):
@@ -91,7 +92,7 @@ def test_a_sample_beside_the_whole(tmp_path):
     said = read(tmp_path, *whole, *(f'sample/{o}' for o in whole), 'test1/9.jpg')
     assert [said[o] for o in whole] == ['cats train', 'dogs train', 'cats valid', 'dogs valid']
     assert {said[f'sample/{o}'] for o in whole} == {'a copy of a picture that is there already'}
-    assert said['test1/9.jpg'].endswith(' test') and said['models'] == 'it holds no pictures'
+    assert said['test1/9.jpg'].endswith(' test') and said['models'] == "fastai's networks"
 
 
 def test_what_was_found_is_told(tmp_path, capsys):
@@ -127,11 +128,11 @@ def test_a_split_beside_the_classes(tmp_path):
 def test_folders_that_are_no_class(tmp_path):
     "A model that fastai left, a run of ours: never a sentence to remove them."
     files(tmp_path/'runs/one', 'config.json', 'table.csv', 'plot.png', 'bundle/model.onnx')
-    files(tmp_path, 'models/stage-1.pth', '@eaDir/homer/1.jpg', '__MACOSX/._1.jpg', 'homer/$RECYCLE.BIN/9.jpg')
+    files(tmp_path, 'models/stage-1.pth', 'models/loss.png', '@eaDir/homer/1.jpg', '__MACOSX/._1.jpg', 'homer/$RECYCLE.BIN/9.jpg')
     said = read(tmp_path, 'homer/1.jpg', 'marge/2.jpg')
     assert said.pop('homer/1.jpg') == 'homer train' and said.pop('marge/2.jpg') == 'marge train'
     assert said == {'@eaDir': 'thumbnails of a network storage', '__MACOSX': 'leavings of macOS in a zip',
-                    'models': 'it holds no pictures', 'homer/$RECYCLE.BIN': 'deleted files',
+                    'models': "fastai's networks", 'homer/$RECYCLE.BIN': 'deleted files',
                     'runs/one': 'a run of simpsons_fastai'}
     (tmp_path/'lisa').mkdir()
     with pytest.raises(SimpsonsError, match='lisa holds no pictures: fill it or remove it'): scan(tmp_path)
@@ -160,6 +161,7 @@ def test_two_spellings_are_one_class(tmp_path):
     assert sorted(said.values()) == sorted([f'{NFC} train', f'{NFC} train', 'moe train', f'{NFC} test'])
     table = pd.DataFrame(dict(path=list('abc'), label=[NFC, NFD, f' {NFD}\u00a0']))
     assert set(as_table(table).label) == {NFC}
+    assert set(as_table(table, known=one_label([NFD, 'moe'])).label) == {NFD} # as an older model learnt it
 
 
 def test_a_file_whose_name_is_spelled_otherwise(tmp_path):

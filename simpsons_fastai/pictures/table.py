@@ -16,6 +16,7 @@ from ..target import Target
 from .open import check_images
 from .walk import say_left, telling
 from .columns import asked_columns, cell_text, from_file, with_traits, with_words
+from .branches import class_name
 from .rows import labelled_rows, one_row_a_file, some_rows, split_names
 from .scan import scan
 from .spreadsheet import read_table
@@ -58,6 +59,15 @@ def _is_label(columns, known:Target|None, kinds:dict) -> bool:
         raise SimpsonsError('the column label has one name a picture: call a column of several names otherwise, as labels')
     return (known.names if known else columns) in ('label', ['label'])
 
+def _in_its_spelling(table:pd.DataFrame, known:Target) -> pd.DataFrame:
+    "Values that a model learnt in another form of Unicode, as it has them."
+    for o in known:
+        other = {class_name(v): v for v in o.values if class_name(v) != v}
+        if not other or o.name not in table: continue
+        spelled = lambda cell: '|'.join(other.get(v, v) for v in cell.split('|'))
+        table = table.assign(**{o.name: table[o.name].map(spelled, na_action='ignore')})
+    return table
+
 def _as_group(table:pd.DataFrame, group:str|None, asked) -> pd.DataFrame:
     "A column, under the name of what keeps pictures together; no tag unless it is asked."
     if group in (None, 'group'): return table
@@ -90,7 +100,8 @@ def as_table(
 ) -> pd.DataFrame: # columns path, split and what is asked; a table of labels has its others, too
     "Any source as a table."
     kinds = {o.name: o.kind for o in known} if known else kinds or {}
-    with telling(aside) as left: return _asked(source, pattern, columns, known, kinds, group, left)
+    with telling(aside) as left: table = _asked(source, pattern, columns, known, kinds, group, left)
+    return _in_its_spelling(table, known) if known else table
 
 # %% ../../nbs/pictures/05_table.ipynb #477cb915
 _SHOWN = 10
