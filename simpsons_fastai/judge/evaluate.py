@@ -204,8 +204,9 @@ def evaluate_table(
     predictor, # a `Predictor`
     table:pd.DataFrame, # path, and a column for each thing asked
     bs:int=32, # pictures a batch
+    copied:set=None, # see `evaluate_answers`
 ) -> Evaluation:
     "Let a network answer every labelled picture of a table, and score it."
     table = scorable(predictor.target, table)
     if not table.empty: encode(predictor.target, table) # refuse what it does not know, before it is asked
-    return evaluate_answers(predictor.target, table, ask(predictor, table.path, bs, 'raise'))
+    return evaluate_answers(predictor.target, table, ask(predictor, table.path, bs, 'raise'), copied)

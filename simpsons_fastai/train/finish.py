@@ -20,7 +20,7 @@ from ..model.bundle import restate_bundle
 from ..model.predictor import Predictor
 from ..model.ensemble import choose, scorer
 from ..judge.evaluate import evaluate_answers
-from ..pictures.groups import has_copy
+from ..pictures.groups import paths_with_copy
 from ..judge.parity import parity_of
 from ..judge.plots import plot_confusion, plot_top_losses
 from ..learn.models import Ensemble
@@ -66,10 +66,8 @@ def _evaluations(run:Run, predictor:Predictor, table:pd.DataFrame) -> dict: # by
     held = rows[rows.split.isin(['valid', 'test'])]
     answers = ask(predictor, held.path)
     answers.save(run.path/'answers.npz')
-    copied = has_copy(table)
-    paths = None if copied is None else set(table.path[copied])
     parts = {s: held[held.split == s] for s in ('valid', 'test')}
-    return {s: evaluate_answers(predictor.target, o, answers, paths) for s,o in parts.items() if len(o)}
+    return {s: evaluate_answers(predictor.target, o, answers, paths_with_copy(table)) for s,o in parts.items() if len(o)}
 
 def _write_answers(run:Run, evaluations:dict):
     "The answers for people."
