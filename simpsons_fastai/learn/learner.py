@@ -16,6 +16,7 @@ from .losses import WholeLoss, loss_of, metrics_of, needs_whole
 from .loaders import backbone_preprocess, preprocess_of, use_preprocess
 from .models import drop_unused, head_args, set_dropout
 from .optimisers import adamw
+from .own_block import take_over
 from .speed import ChannelsLast, SpeedPolicy, speed_cbs, speed_policy
 from .trial import measured_policy
 from .weights import load_weights, require_imagenet
@@ -50,9 +51,10 @@ def _load(learn:Learner, weights:str, line:str, state:dict|None) -> str:
     return said
 
 def _fit_backbone(dls:DataLoaders, arch:str):
-    "Make the loaders squeeze and normalise as the backbone expects."
+    "Make the loaders squeeze and normalise as the backbone expects, and carry what is asked."
     pre = backbone_preprocess(arch, preprocess_of(dls).size)
     if preprocess_of(dls) != pre: use_preprocess(dls, pre)
+    if 'table' not in vars(dls): take_over(dls, pre)
 
 # %% ../../nbs/learn/14_learner.ipynb #1fe2e8fb
 def _usual_head(dls:DataLoaders, weights:str) -> str:
@@ -92,7 +94,7 @@ def _dress(learn:Learner, dropout:float|None, *weights) -> str:
 # %% ../../nbs/learn/14_learner.ipynb #d0abed80
 @delegates(vision_learner, but='dls arch normalize pretrained weights opt_func metrics cbs'.split())
 def simpsons_learner(
-    dls:DataLoaders, # from `simpsons_dls`
+    dls:DataLoaders, # from `simpsons_dls`, or a `DataBlock` that squeezes
     arch:str='resnext50_32x4d', # a timm model name
     weights:str|Path='imagenet', # or 'none', a file of weights, a bundle's folder
     speed:str|SpeedPolicy='auto', # 'auto' measures, 'off' is stock fastai; or a policy

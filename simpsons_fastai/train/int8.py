@@ -18,7 +18,7 @@ from ..model.bundle import Bundle, restate_bundle
 from ..model.predictor import Predictor
 from ..model.runtimes import onnx_content
 from ..judge.evaluate import evaluate_table
-from ..judge.parity import _some, parity_of
+from ..judge.parity import _some, int8_parity
 
 # %% ../../nbs/train/04_int8.ipynb #6c97c9ca
 INT8 = 'model.int8.onnx' # the file's name in a bundle
@@ -65,6 +65,6 @@ def quantize(
         lost = _macro_f1(Predictor(bundle, runtimes[0], 'float32'), table) - min(_macro_f1(o, table) for o in small)
         _say_loss(lost, max_loss)
         if lost > max_loss: return bundle
-        worst = min((parity_of(o, table) for o in small), key=lambda o: o['int8']['same_top_label'])
+        worst = int8_parity(candidate, table)
         content = candidate.read(INT8)
     return restate_bundle(bundle, {INT8: lambda path: path.write_bytes(content)}, parity=bundle.parity | worst)
