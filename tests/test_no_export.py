@@ -45,7 +45,7 @@ def test_it_is_mended_later(run, tmp_path):
     after = Predictor(tmp_path/'run', precision='float32')
     assert (before.runtime, after.runtime) == ('torch', 'onnxruntime')
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    np.testing.assert_allclose(after.answer(pixels), before.answer(pixels), atol=1e-4)
+    np.testing.assert_allclose(after.network(pixels), before.network(pixels), atol=1e-4)
 
 
 def test_the_older_exporter_takes_over(mini, monkeypatch, tmp_path):
