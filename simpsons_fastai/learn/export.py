@@ -23,7 +23,7 @@ from .columns import target_in
 from .data import data_summary
 from .loaders import preprocess_of
 from .models import Ensemble, build_network, bundle_network
-from .to_onnx import ExportError, export_onnx
+from .to_onnx import export_onnx
 from ..target import Target
 
 # %% ../../nbs/learn/12_export.ipynb #5edf5ccd
@@ -45,13 +45,14 @@ def _check_described(model:nn.Module, arch:str, head:str, target:Target, members
         raise SimpsonsError('this network is not what its arch and head describe, so a bundle cannot hold it: '
                             'make it with simpsons_learner and a named head')
 
-# %% ../../nbs/learn/12_export.ipynb #02c3e045
-def _export_if_able(model:nn.Module, pre:Preprocess, path:Path):
-    "Write the network as ONNX; where torch cannot, say so, and leave the bundle without."
+# %% ../../nbs/learn/12_export.ipynb #47d1a701
+def _write_onnx(model:nn.Module, pre:Preprocess, path:Path):
+    "Write the network as ONNX; where the exporter fails there is no file."
     try: export_onnx(model, pre, path)
-    except ExportError as e:
+    except Exception as e:
         path.unlink(missing_ok=True)
-        say(f'the bundle has no ONNX network: {e}, then `simpsons bundle RUN`; until then torch runs it')
+        say(f"the bundle has no model.onnx, as torch's exporter failed ({type(e).__name__}): it answers with torch alone until "
+            '`simpsons bundle RUN` writes it again with another version of torch')
 
 # %% ../../nbs/learn/12_export.ipynb #4319c6b9
 def bundle_model(
@@ -68,7 +69,7 @@ def bundle_model(
     _check_described(model, arch, head, target, members)
     config = dict(arch=arch, head=head, columns=target.config(), preprocess=asdict(pre))
     config |= dict(members=members, versions=versions())
-    files = {'model.safetensors': partial(save_weights, model), 'model.onnx': partial(_export_if_able, model, pre)}
+    files = {'model.safetensors': partial(save_weights, model), 'model.onnx': partial(_write_onnx, model, pre)}
     return write_bundle(dest, config | facts, files)
 
 # %% ../../nbs/learn/12_export.ipynb #6b32de03
