@@ -90,6 +90,10 @@ def _say_score(rows:dict, known:dict, vocab:list):
     say(f'{len(known)} of {len(rows)} answers can be scored: {score_line(o)}')
 
 # %% ../../nbs/judge/11_submit.ipynb #a1464a52
+def _answered(bundle:Bundle, files:dict, bs:int) -> dict: # name to answer
+    answers = Predictor(bundle).predict_many(files.values(), bs, errors='give')
+    return dict(zip(files, track(answers, 'pictures answered:', total=len(files))))
+
 def submit(
     bundle, # a bundle's folder, a run's folder, or a `Bundle`
     test_dir:str|Path, # a folder of pictures, or an unpacked Journey archive
@@ -105,8 +109,7 @@ def submit(
     if out.is_dir(): raise SimpsonsError(f'{out} is a folder: give the name of a file, as {out}/submission.csv')
     files = _ordered(pictures_of(test_dir), Path(sample).expanduser() if sample else _find_sample(pictures_folder(test_dir)))
     known = _known(truth, files) if truth else {}
-    answers = Predictor(bundle).predict_many(files.values(), bs, errors='give')
-    rows = _labels(dict(zip(files, track(answers, 'pictures answered:', total=len(files)))))
+    rows = _labels(_answered(bundle, files, bs))
     with write_whole(out) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
         csv.writer(f, lineterminator='\n').writerows([HEADER, *rows.items()])
     if known: _say_score(rows, known, bundle.target.vocab)
