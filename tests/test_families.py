@@ -3,7 +3,8 @@ import warnings
 import pytest
 import torch
 from fastai.vision.learner import create_timm_model
-from simpsons_fastai.learn.models import drop_unused, load_state, used_parameters
+from simpsons_fastai.learn.models import load_state
+from simpsons_fastai.learn.unused import drop_unused, used_parameters
 
 warnings.filterwarnings('ignore')
 FAMILIES = '''

@@ -149,7 +149,7 @@ def simpsons_dls(
     test:float=0., # share for the test, likewise
     sampler:str='shuffle', # or 'balanced'
     columns:str|Sequence='label', # see `as_table`
-    kinds:dict=None, # name to 'any' where several values may be true
+    kinds:dict=None, # name to 'any' for several values
     groups:str='near', # what stays together, see `with_groups`
 ) -> DataLoaders: # with `target`, `table`, `broken`, `pre`, `arch`
     "Training and validation loaders from any source of pictures."

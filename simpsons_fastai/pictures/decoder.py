@@ -76,6 +76,7 @@ def answer(
     try: pixels = np.ascontiguousarray(decoded(order, data))
     except Costly: return dict(costly=True), None
     except PictureError as e: return dict(reason=e.reason), None
+    except MemoryError: return dict(reason='takes too much memory to decode'), None
     finally: signal.setitimer(signal.ITIMER_PROF, 0)
     return dict(shape=pixels.shape), pixels
 

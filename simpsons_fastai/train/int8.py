@@ -16,6 +16,7 @@ import pandas as pd
 from ..core import say
 from ..model.bundle import Bundle, restate_bundle
 from ..model.predictor import Predictor
+from ..model.runtimes import _onnx
 from ..judge.evaluate import evaluate_table
 from ..judge.parity import _some, int8_parity
 
@@ -29,7 +30,7 @@ def _quantized(bundle:Bundle, pictures:list): # an ONNX model
     seen = nncf.Dataset(pictures, lambda o: {'pixels': bundle.preprocess.pixels(o)[None]})
     scope = nncf.IgnoredScope(types=['MaxPool'], validate=False)
     seven_bits = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
-    network = onnx.load_from_string(bundle.read('model.onnx'))
+    network = onnx.load_from_string(_onnx(bundle, 'float32'))
     return nncf.quantize(network, seen, subset_size=len(pictures), ignored_scope=scope, advanced_parameters=seven_bits)
 
 def _write_int8(bundle:Bundle, pictures:list, path:Path):
