@@ -102,9 +102,7 @@ def pixels(self:Decoder,
     except PictureError: raise
     except (EOFError, OSError, ValueError, KeyError): pass
     finally: self.since = None
-    why = _WHY.get(self.end(), 'cannot be decoded')
-    with suppress(OSError): self.start() # else when it is needed
-    raise GivenUp('the picture', why)
+    raise GivenUp('the picture', _WHY.get(self.end(), 'cannot be decoded'))
 
 # %% ../../nbs/pictures/18_decoders.ipynb #c9cf1abd
 class PoolClosed(Exception):
@@ -148,6 +146,7 @@ class DecoderPool:
             return decoder.pixels(_text(order), data)
         except GivenUp:
             if self.until < float('inf'): raise PoolClosed from None
+            with suppress(OSError): decoder.start() # else when it is needed
             raise
         finally: self.free.put(decoder)
 
