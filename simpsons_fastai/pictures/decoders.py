@@ -135,23 +135,25 @@ class DecoderPool:
         "Begin all processes."
         for o in self.decoders: o.start()
 
-    def pixels(self,
-        order:Order,
-        data:bytes, # of a picture
-    ) -> np.ndarray: # uint8 (h, w, 3)
-        "What the order asks for, or a `PictureError`; from any thread, which waits until a decoder is free."
-        decoder = self.free.get()
-        try:
-            if time.monotonic() > self.until: raise PoolClosed
-            return decoder.pixels(_text(order), data)
-        except GivenUp:
-            if self.until < float('inf'): raise PoolClosed from None
-            with suppress(OSError): decoder.start() # else when it is needed
-            raise
-        finally: self.free.put(decoder)
-
+# %% ../../nbs/pictures/18_decoders.ipynb #9139ff7b
 @cache
 def _text(order:Order) -> bytes: return order.text()
+
+@patch
+def pixels(self:DecoderPool,
+    order:Order,
+    data:bytes, # of a picture
+) -> np.ndarray: # uint8 (h, w, 3)
+    "What the order asks for, or a `PictureError`; from any thread, which waits until a decoder is free."
+    decoder = self.free.get()
+    try:
+        if time.monotonic() > self.until: raise PoolClosed
+        return decoder.pixels(_text(order), data)
+    except GivenUp:
+        if self.until < float('inf'): raise PoolClosed from None
+        with suppress(OSError): decoder.start() # else when it is needed
+        raise
+    finally: self.free.put(decoder)
 
 # %% ../../nbs/pictures/18_decoders.ipynb #42fea56a
 @patch
