@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINI := data/mini
 
-.PHONY: env train check test lint fast chaos app readme notebooks bench bench-long bench-speed gpu load hostile demo-model browser check-export check-clean check-readme check-notebooks
+.PHONY: env train check test lint fast chaos app readme notebooks bench bench-long bench-speed gpu oldest load hostile fuzz demo-model browser check-export check-clean check-readme check-notebooks
 env: $(VENV)/.installed
 $(VENV)/.installed: settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'simpsons_fastai needs Python 3.11 or newer: make PYTHON=python3.11'; exit 1; }
@@ -95,15 +95,25 @@ bench-speed: env
 gpu: env
 	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
-# the service under load, against predict_many on the same pictures; and under 5,000 hostile uploads. ARGS='--json FILE' keeps the figures
+# the service under load, against predict_many on the same pictures, or against another checkout (ARGS='--against PATH'); under N hostile
+# uploads, or under load with some of it hostile (ARGS='--soak 3600'); and two functions under a fuzzer. ARGS='--json FILE' keeps the figures
 load: env
 	$(BIN)/python benchmarks/service.py --seconds 60 $(ARGS)
 hostile: env
-	$(BIN)/python benchmarks/hostile.py --n 5000 $(ARGS)
+	$(BIN)/python benchmarks/hostile --n $(or $(N),5000) $(ARGS)
+fuzz: env
+	$(BIN)/python benchmarks/fuzz.py check_upload --seconds $(or $(SECONDS),600) $(ARGS)
+	$(BIN)/python benchmarks/fuzz.py load_bundle --seconds $(or $(SECONDS),600) $(ARGS)
 
 # the model that comes with the package, from DATA and drawings for a second opinion: 15 minutes on 2 cores
 demo-model: env
 	$(BIN)/python benchmarks/demo_model.py $(DATA) $(FAMILY)
+
+# the oldest versions that settings.ini admits: train, bundle, predict, label, serve; 6 GB of packages, about 10 minutes
+oldest: env
+	$(PYTHON) -m venv build/oldest
+	build/oldest/bin/pip install -q -e . $$($(BIN)/python tests/oldest.py pins)
+	build/oldest/bin/python tests/oldest.py smoke
 
 # the browser tests want chromium; where it is missing and we may install it, do
 browser:

@@ -35,7 +35,7 @@ def simpsons(*args, cwd=None, fresh=False):
     "Run the command line as a user does, in a process of its own; in a `fresh` one everything is imported anew."
     args, env = [*map(str, args)], os.environ | dict(COLUMNS='200', TERM='dumb')
     command = [sys.executable, '-m', 'simpsons_fastai.cli', *args]
-    if fresh: return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
+    if fresh or sys.platform != 'linux': return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
     with tempfile.TemporaryDirectory() as folder:
         said = [Path(folder)/o for o in ('stdout', 'stderr')]
         ask = dict(args=args, cwd=str(cwd or os.getcwd()), env=env, said=[*map(str, said)])

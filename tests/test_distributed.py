@@ -97,6 +97,12 @@ def test_killed_and_gone_on_with(drawn, trained, tmp_path):
     assert abs(measured(tmp_path/'run')[0]['f1_score'] - again.f1_score.max()) <= 1e-6
 
 
+def test_a_network_whose_last_layers_never_run(drawn, tmp_path):
+    options = '--arch mobilenetv3_small_050 --size 32 --epochs 1 --bs 16 --valid .3 --weights none --speed off --device cpu'.split()
+    ended(start(drawn, '--out', tmp_path/'run', *options))
+    assert len(history(tmp_path/'run')) == 1
+
+
 def test_a_mistake_ends_both_with_one_sentence(drawn, trained):
     _,err = ended(start(drawn, '--out', trained[0], *OPTIONS), 1)
     said = [o for o in err.splitlines() if o.startswith('simpsons: ')]

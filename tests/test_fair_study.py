@@ -137,6 +137,7 @@ def test_the_effect_of_a_value_is_not_that_of_its_company():
     (dict(tta=['none', 'flip']), {}, 'tta says what comes after training'),
     (dict(valid=[.1, .2]), {}, 'valid says which pictures'),
     (dict(smoothing=[0., .1]), dict(loss='focal'), r'smoothing=0\.1 makes no recipe of its own'),
+    (dict(mix_share=[.3, .5]), dict(mix='none'), r'mix_share=0\.5 makes no recipe of its own'),
     (dict(loss=['ce', 'ce']), {}, None)])
 def test_what_a_study_cannot_compare_is_refused(vary, base, says):
     if says is None: return _check_varied(Recipe('', **base), vary)

@@ -47,6 +47,11 @@ def loss_after(dls, **fields):
     learn = train(dls, **fields)
     return float(learn.recorder.losses[-1])
 
+CALM = dict(mix='none', smoothing=0.)
+
+@pytest.fixture(scope='module')
+def calm_loss(several): return loss_after(several, **CALM)
+
 
 def test_rows_of_targets():
     cells = cells_of(TOWN, ROWS)
@@ -99,10 +104,9 @@ def test_smoothing_and_a_loss_per_picture():
 
 @pytest.mark.parametrize('fields', [dict(loss='weighted'), dict(loss='focal'), dict(mix='cutmix', mix_share=1.), dict(mix='mixup', mix_share=1.),
                                     dict(smoothing=.2), dict(ema=.9)], ids=lambda o: '-'.join(map(str, o.values())))
-def test_every_technique_trains_several_columns(several, fields):
-    calm = dict(mix='none', smoothing=0.)
-    assert np.isfinite(with_it := loss_after(several, **calm | fields))
-    if 'ema' not in fields: assert with_it != loss_after(several, **calm)
+def test_every_technique_trains_several_columns(several, calm_loss, fields):
+    assert np.isfinite(with_it := loss_after(several, **CALM | fields))
+    if 'ema' not in fields: assert with_it != calm_loss
 
 
 def test_the_balanced_sampler_looks_at_every_column(mini):

@@ -23,3 +23,9 @@ def test_no_path_of_a_machine_in_what_is_committed():
         if (ROOT/name).is_file() and (ROOT/name).suffix in {'.py', '.ipynb', '.md', '.ini', '.toml', '.yaml', ''}:
             found = re.search(r'/(?:root|home)/\w|site-packages/|/work/', (ROOT/name).read_text(errors='ignore'))
             assert not found or name == 'tests/test_project.py', (name, found[0])
+
+
+def test_the_oldest_versions_are_stated():
+    from oldest import pin, pins
+    assert pin('fastai>=2.8.1,<3') == 'fastai==2.8.1' and pin('uvicorn[standard]<0.55') == 'uvicorn[standard]<0.55'
+    assert {o.split('==')[0] for o in pins() if '==' in o} >= {'torch', 'fastai', 'timm', 'pillow', 'onnxruntime', 'av', 'pyarrow', 'gradio'}

@@ -25,7 +25,7 @@ def test_every_recipe_leaves_a_complete_run(name, frames, tmp_path):
     assert run.config['options']['recipe'] == name and run.config['options']['arch'] == RECIPES[name].arch
     report, answers = run.report, pd.read_csv(run.path/'answers.csv')
     assert report['split'] == 'test' and report['n'] == 30 and (answers.split == 'test').sum() == 30
-    predictor = Predictor(run.path)
+    predictor = Predictor(run.path, 'onnxruntime')
     assert predictor.bundle.tta == RECIPES[name].tta and (len(predictor.bundle.target) > 1) == (RECIPES[name].columns == 'all')
     picture = frames.path[frames.split == 'test'].iloc[0]
     assert np.isfinite(predictor.predict(picture).probs).all()

@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 from simpsons_fastai.judge.calibrate import at_temperature, mean_loss
 from simpsons_fastai.judge.evaluate import column_scores
-from simpsons_fastai.judge.intervals import bootstrap_f1, interval
+from simpsons_fastai.judge.intervals import bootstrap, interval
 from simpsons_fastai.judge.intervals import macro_f1 as drawn_f1
 from simpsons_fastai.judge.reliability import expected_calibration_error
 from simpsons_fastai.judge.strangers import auroc
@@ -106,6 +106,6 @@ def test_a_bootstrap_interval_holds_the_score_as_often_as_it_says():
     rng, hits = np.random.default_rng(0), 0
     for i in range(120):
         right = rng.random((400, 1)) < .7
-        low, high = interval(bootstrap_f1([(np.ones_like(right), right)], 200, seed=i))
+        low, high = interval(bootstrap([(np.ones_like(right), right, np.ones(400, bool))], n_resamples=200, seed=i)['macro_f1'])
         hits += low <= 2*.7/1.7 <= high
     assert .88 <= hits/120 <= .99

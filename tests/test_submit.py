@@ -80,3 +80,17 @@ def test_what_else_is_refused(bundle, place, tmp_path):
     refused('is a folder', place, tmp_path/'bad')
     refused('none of the 1 pictures can be read', tmp_path/'bad', tmp_path/'never.csv')
     assert not (tmp_path/'never.csv').exists()
+
+
+def test_a_table_of_the_truth_says_the_score(bundle, place, tmp_path, capsys):
+    answered = dict(rows_of(submit(bundle, place, tmp_path/'first.csv'))[1:])
+    others = {o: next(v for v in bundle.target.vocab if v != answered[o]) for o in NAMES}
+    rows = [f'somewhere/{o},{answered[o] if i < 6 else others[o]}' for i, o in enumerate(NAMES[:8])]
+    (tmp_path/'truth.csv').write_text('\n'.join(['path,label', *rows, 'somewhere/train.jpg,bart']) + '\n')
+    capsys.readouterr()
+    submit(bundle, place, tmp_path/'out.csv', truth=tmp_path/'truth.csv')
+    said = capsys.readouterr().out
+    assert '8 of 12 answers can be scored: ' in said and "micro F1 0.7500 (Kaggle's score), on 8 pictures" in said
+    assert rows_of(tmp_path/'out.csv') == rows_of(tmp_path/'first.csv')
+    (tmp_path/'truth.csv').write_text('path,label\nsomewhere/train.jpg,bart\n')
+    with pytest.raises(SimpsonsError, match='names none of the 12 test pictures'): submit(bundle, place, tmp_path/'out.csv', truth=tmp_path/'truth.csv')

@@ -216,7 +216,8 @@ def test_a_run_keeps_what_is_not_known_apart_from_nobody(tmp_path):
     table = pd.DataFrame(dict(path=list('abc'), split='train', labels=['bart|lisa', '', np.nan], hair=['red', np.nan, 'none']))
     write_json(tmp_path/'config.json', dict(columns=target.config()))
     for_file(table, {o.name: o.kind for o in target}).to_csv(tmp_path/'table.csv', index=False)
-    pd.testing.assert_frame_equal(Run(tmp_path).table, table, check_dtype=False)
+    same = lambda a, b: pd.testing.assert_frame_equal(a.drop(columns='path'), b.drop(columns='path'), check_dtype=False)
+    same(Run(tmp_path).table, table)
 
 
 def test_yes_and_no():

@@ -74,10 +74,10 @@ def test_folders_that_are_nobodys(town, capsys):
 
 
 def test_formats_that_are_not_read_are_told(town, capsys):
-    for o in 'a.heic b.HEIC c.tga d.ico e.cr2 f.jp2 g.avif'.split(): (town/'moe'/o).touch()
+    for o in 'a.psd b.PSD c.tga d.ico e.cr2 f.jp2 g.avif'.split(): (town/'moe'/o).touch()
     assert names(pictures_below(town), town) == sorted([*LISTED, 'moe/f.jp2', 'moe/g.avif'])
     out = capsys.readouterr().out
-    assert 'moe/a.heic and 1 more: in HEIF, which is not read here; save it as PNG or JPEG' in out
+    assert 'moe/a.psd and 1 more: in PSD, which is not read here; save it as PNG or JPEG' in out
     assert 'moe/c.tga: in TGA' in out and 'moe/d.ico: in ICO' in out and "moe/e.cr2: in a camera's raw format" in out
 
 

@@ -37,8 +37,8 @@ def _say_classes(classes:dict):
         show(f"  {label:30} {scores}  n {o['support']}")
 
 def _say_scores(split:str, o:dict):
-    from simpsons_fastai.judge.numbers import score_line
-    print(f'{split}: {score_line(o)}')
+    from simpsons_fastai.judge.numbers import copies_line, score_line
+    for said in filter(None, (score_line(o), copies_line(o))): print(f'{split}: {said}')
     if len(o['per_column']) == 1: return _say_classes(o['per_class'])
     for column,own in o['per_column'].items():
         print(f"{column}: macro F1 {own['macro_f1']:.4f}, accuracy {own['accuracy']:.4f} on {own['n']} pictures")
@@ -57,6 +57,7 @@ def evaluate(call:Call,
     from simpsons_fastai.model.bundle import load_bundle
     facts = load_bundle(bundle)
     from simpsons_fastai.core import write_json
+    from simpsons_fastai.pictures.groups import paths_with_copy
     from simpsons_fastai.pictures.table import as_table, usable
     from simpsons_fastai.judge.evaluate import evaluate_table
     from simpsons_fastai.judge.seen import seen_before, warning_of
@@ -65,7 +66,8 @@ def evaluate(call:Call,
     split,part = labelled_part(table, split, facts.target)
     rows,broken = usable(part)
     seen = seen_before(facts, rows.path)
-    result = dict(split=split, left_out=len(broken), seen=seen) | evaluate_table(Predictor(facts), rows).scores
+    found = evaluate_table(Predictor(facts), rows, copied=paths_with_copy(table))
+    result = dict(split=split, left_out=len(broken), seen=seen) | found.scores
     if out: write_json(out, result)
     _say_scores(split, result)
     if said := warning_of(seen, len(rows)): print(said)
@@ -95,12 +97,11 @@ def pictures_in(
     return named_pictures(paths, lambda said: print(visible(said), file=sys.stderr))
 
 def _unlabelled(source:Path):
-    "A table of pictures, with labels or without."
-    from simpsons_fastai.pictures.table import as_table, read_table
-    import pandas as pd
-    if source.suffix.lower() == '.csv' and source.is_file(): return read_table(source, label=None)
-    try: return as_table(source)
-    except SimpsonsError: return pd.DataFrame(dict(path=map(str, pictures_in([source]))))
+    "A table of pictures, whatever their labels are."
+    from simpsons_fastai.pictures.scan import scan
+    from simpsons_fastai.pictures.spreadsheet import read_table
+    is_csv = source.suffix.lower() == '.csv' and source.is_file()
+    return read_table(source, label=None) if is_csv else scan(source, pattern='(?s)(.*)')
 
 # %% ../../nbs/commands/03_judging.ipynb #d6fff46e
 def _say_calibration(found:dict, column:str=''):

@@ -95,12 +95,14 @@ class Evaluation:
     columns:dict # `ColumnAnswers` by name, of those that can be scored
     seconds:float # that the answers took
     groups:np.ndarray = None # the group of near copies of each picture; each is its own unless told
+    copied:np.ndarray = None # bool (n,), which have a near copy in training, if that is known
 
     def __getitem__(self, rows:np.ndarray) -> 'Evaluation': # bool (n,)
         "Of some of the pictures."
         columns = {k: o[rows] for k,o in self.columns.items() if o[rows].known.any()}
         groups = None if self.groups is None else self.groups[rows]
-        return replace(self, table=self.table[rows], columns=columns, groups=groups, seconds=self.seconds*rows.mean())
+        seconds = self.seconds*rows.mean()
+        return replace(self, table=self.table[rows], columns=columns, groups=groups, copied=None, seconds=seconds)
 
     @property
     def scores(self) -> dict:
@@ -111,7 +113,8 @@ class Evaluation:
         per_class = {self.target.flat_name(self.target[c], v): o for c in each for v,o in each[c]['per_class'].items()}
         rate = len(self.table)/max(self.seconds, 1e-9)
         speed = dict(seconds=round(self.seconds, 3), images_per_second=round(rate, 1))
-        return mean | self.intervals | dict(n=len(self.table), per_class=per_class, per_column=each) | speed
+        known = self.intervals | self.apart | dict(n=len(self.table))
+        return mean | known | dict(per_class=per_class, per_column=each) | speed
 
 # %% ../../nbs/judge/01_evaluate.ipynb #5487ed46
 @patch(as_prop=True)
@@ -123,6 +126,20 @@ def intervals(self:Evaluation) -> dict: # the number of groups, and by score [lo
     limits = {k: [round(float(x), 6) for x in interval(o)] for k,o in found.items()}
     n = len(self.table) if self.groups is None else len(set(self.groups))
     return dict(groups=n, intervals=limits)
+
+# %% ../../nbs/judge/01_evaluate.ipynb #f6738480
+_NOT_APART = 'per_class', 'per_column', 'seconds', 'images_per_second'
+
+def _part(ev:Evaluation) -> dict|None:
+    "The scores of a part in a few numbers; None where nothing can be scored."
+    return {k: v for k,v in ev.scores.items() if k not in _NOT_APART} if ev.columns else None
+
+@patch(as_prop=True)
+def apart(self:Evaluation) -> dict: # near_copies: n, and the scores of `copies` and of `others`
+    "The scores of the pictures with a near copy in training, and of the others."
+    if self.copied is None: return {}
+    parts = dict(copies=_part(self[self.copied]), others=_part(self[~self.copied]))
+    return dict(near_copies=dict(n=int(self.copied.sum())) | (parts if self.copied.any() else {}))
 
 # %% ../../nbs/judge/01_evaluate.ipynb #e5877b63
 def _sentence(names:list, cells:list, wrong:list) -> str:
@@ -166,6 +183,7 @@ def evaluate_answers(
     target:Target,
     table:pd.DataFrame, # path, a column for each thing asked, and maybe the group of near copies
     answers:Answers, # to these pictures, and to others maybe
+    copied:set=None, # the paths of those with a near copy in training, if that is known
 ) -> Evaluation:
     "Score what a network said of a table's pictures."
     table = scorable(target, table)
@@ -178,15 +196,17 @@ def evaluate_answers(
     if not columns: raise SimpsonsError('none of the labelled pictures can be read: bring them back to where they were')
     for_people = answers_table(table.path[said.read].tolist(), columns, len(target) > 1)
     groups = table.group[said.read].to_numpy() if 'group' in table else None
-    return Evaluation(target, for_people, columns, said.seconds, groups)
+    known = None if copied is None else for_people.path.isin(copied).to_numpy()
+    return Evaluation(target, for_people, columns, said.seconds, groups, known)
 
 # %% ../../nbs/judge/01_evaluate.ipynb #710a63df
 def evaluate_table(
     predictor, # a `Predictor`
     table:pd.DataFrame, # path, and a column for each thing asked
     bs:int=32, # pictures a batch
+    copied:set=None, # see `evaluate_answers`
 ) -> Evaluation:
     "Let a network answer every labelled picture of a table, and score it."
     table = scorable(predictor.target, table)
     if not table.empty: encode(predictor.target, table) # refuse what it does not know, before it is asked
-    return evaluate_answers(predictor.target, table, ask(predictor, table.path, bs, 'raise'))
+    return evaluate_answers(predictor.target, table, ask(predictor, table.path, bs, 'raise'), copied)

@@ -36,7 +36,7 @@ def confusion(
     name:str='', # of the column, where there are several
 ) -> FT:
     "The confusion matrix as a table, normalised by rows."
-    true,said = indicators(column, answers.truth, answers.predicted)
+    true,said,_ = indicators(column, answers.truth, answers.predicted)
     m = true.astype(int).T@said
     caption = f'{name}: percent of each true value (rows) by answer (columns)' if name else 'Percent of each true class (rows) by answer (columns)'
     head = Tr(Th('truth', scope='col'), *[Th(Span(o), scope='col') for o in column.values])
@@ -45,7 +45,7 @@ def confusion(
 # %% ../../nbs/judge/09_mistakes.ipynb #9c933b40
 @confusion.register
 def _(column:AnyOf, answers:pd.DataFrame, name:str='') -> FT:
-    true,said = indicators(column, answers.truth, answers.predicted)
+    true,said,_ = indicators(column, answers.truth, answers.predicted)
     counts = [(true & said).sum(0), (true & ~said).sum(0), (said & ~true).sum(0)]
     rows = [[value, *map(int, o)] for value,*o in zip(column.values, *counts)]
     return html_table(f'{name or column.name}: pictures of each value', ['value', 'found', 'missed', 'named wrongly'], rows)

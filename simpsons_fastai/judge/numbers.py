@@ -33,11 +33,10 @@ def copies_line(
     o:dict, # a part's scores
 ) -> str: # '' where none is known
     "How many pictures of a part have a near copy in training, and what those and the others scored."
-    if not (known := o.get('near_copies')): return ''
-    copies,others = known['copies'],known['others']
-    apart = f": accuracy {copies['accuracy']:.4f} on these, " if others else f": accuracy {copies['accuracy']:.4f}"
-    rest = f"{others['accuracy']:.4f} on the {others['n']} others" if others else ''
-    return f"{copies['n']} of {o['n']} pictures have a near copy in training{apart}{rest}"
+    known = o.get('near_copies', {})
+    if not (copies := known.get('copies')): return ''
+    rest = f", {others['accuracy']:.4f} on the {others['n']} others" if (others := known['others']) else ''
+    return f"{known['n']} of {o['n']} pictures have a near copy in training: accuracy {copies['accuracy']:.4f} on these{rest}"
 
 # %% ../../nbs/judge/08_numbers.ipynb #df9788b1
 SPLIT_NAMES = dict(train='training', valid='validation', test='test')

@@ -12,7 +12,10 @@ import csv
 from collections import Counter
 from pathlib import Path
 from ..core import SimpsonsError, say, track, write_whole
+from .evaluate import scores
+from .numbers import score_line
 from ..pictures.open import PictureError
+from ..pictures.table import read_table
 from ..pictures.walk import natural_key, pictures_folder, pictures_of
 from ..model.bundle import Bundle, load_bundle
 from ..model.predictor import Predictor
@@ -71,13 +74,33 @@ def _answers_one_label(bundle:Bundle):
         raise SimpsonsError(f'{bundle.path} gives several answers a picture ({", ".join(bundle.target.names)}): '
                             'give a bundle that names one class')
 
+# %% ../../nbs/judge/11_submit.ipynb #e2903304
+def _known(
+    truth:str|Path, # a .csv file with the columns path and label
+    files:dict, # the test pictures, by name
+) -> dict: # name to label
+    "The labels that a table has of the test pictures, found by the names of files."
+    table = read_table(truth)
+    labels = {Path(path).name: label for path,label in zip(table.path, table.label) if isinstance(label, str)}
+    if known := {o: labels[o] for o in files if o in labels}: return known
+    raise SimpsonsError(f'{truth} names none of the {len(files)} test pictures: give a table whose files have their names')
+
+def _say_score(rows:dict, known:dict, vocab:list):
+    o = scores(list(known.values()), [rows[k] for k in known], vocab)
+    say(f'{len(known)} of {len(rows)} answers can be scored: {score_line(o)}')
+
 # %% ../../nbs/judge/11_submit.ipynb #a1464a52
+def _answered(bundle:Bundle, files:dict, bs:int) -> dict: # name to answer
+    answers = Predictor(bundle).predict_many(files.values(), bs, errors='give')
+    return dict(zip(files, track(answers, 'pictures answered:', total=len(files))))
+
 def submit(
     bundle, # a bundle's folder, a run's folder, or a `Bundle`
     test_dir:str|Path, # a folder of pictures, or an unpacked Journey archive
     out:str|Path='submission.csv', # the file to write
     sample:str|Path=None, # a sample submission; the one beside the pictures, if it is there, unless told
     bs:int=16, # pictures a batch
+    truth:str|Path=None, # a .csv file with the columns path and label: says the score, by the names of files
 ) -> Path: # `out`
     "Answer every test picture and write the submission, whole or not at all."
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
@@ -85,8 +108,9 @@ def submit(
     _answers_one_label(bundle)
     if out.is_dir(): raise SimpsonsError(f'{out} is a folder: give the name of a file, as {out}/submission.csv')
     files = _ordered(pictures_of(test_dir), Path(sample).expanduser() if sample else _find_sample(pictures_folder(test_dir)))
-    answers = Predictor(bundle).predict_many(files.values(), bs, errors='give')
-    rows = _labels(dict(zip(files, track(answers, 'pictures answered:', total=len(files)))))
+    known = _known(truth, files) if truth else {}
+    rows = _labels(_answered(bundle, files, bs))
     with write_whole(out) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
         csv.writer(f, lineterminator='\n').writerows([HEADER, *rows.items()])
+    if known: _say_score(rows, known, bundle.target.vocab)
     return out

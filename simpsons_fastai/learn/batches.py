@@ -20,7 +20,7 @@ class PictureDL(TfmdDL):
 
     def get_idxs(self) -> list:
         if self.weights is None or not self.shuffle: return super().get_idxs()
-        return self.rng.choices(range(self.n), self.weights, k=self.n)
+        return self.rng.choices(range(self.n), self.weights[:self.n], k=self.n)
 
     def create_batches(self, samps):
         if self.reader is None or not self._only_squeezes(): yield from super().create_batches(samps)
@@ -29,13 +29,22 @@ class PictureDL(TfmdDL):
     def new(self, dataset=None, cls=None, **kwargs):
         res = super().new(dataset, cls, **kwargs)
         res.reader = self.reader
+        if dataset is None or dataset is self.dataset: res.weights = self.weights
         return res
 
 # %% ../../nbs/learn/04_batches.ipynb #8eda014d
 @patch
+def _squeezes(self:PictureDL, tfm) -> bool:
+    "Does a transform to a picture what the reader does?"
+    pre = self.reader.pre
+    return (type(tfm) is Resize and tfm.method == ResizeMethod.Squish and tuple(tfm.size) == (pre.size, pre.size)
+            and tfm.mode == pre.resample)
+
+@patch
 def _only_squeezes(self:PictureDL) -> bool:
-    "Does the loader do nothing to a picture but squeeze it?"
-    return all(isinstance(o, (Resize, ToTensor)) for o in self.after_item.fs) and not len(self.before_batch.fs)
+    "Does the loader do nothing to a picture but what its reader does?"
+    tfms = [o for o in self.after_item.fs if not isinstance(o, ToTensor)]
+    return len(tfms) == 1 and self._squeezes(tfms[0]) and not len(self.before_batch.fs)
 
 @patch
 def _labels(self:PictureDL) -> list:

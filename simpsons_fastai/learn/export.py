@@ -15,7 +15,7 @@ from fastai.learner import Learner
 from fastai.torch_core import get_model
 from safetensors.torch import save_file
 from torch import nn
-from ..core import SimpsonsError, write_whole
+from ..core import SimpsonsError, say, write_whole
 from ..pictures.preprocess import Preprocess
 from ..model.run import versions
 from ..model.bundle import Bundle, load_bundle, write_bundle
@@ -45,6 +45,15 @@ def _check_described(model:nn.Module, arch:str, head:str, target:Target, members
         raise SimpsonsError('this network is not what its arch and head describe, so a bundle cannot hold it: '
                             'make it with simpsons_learner and a named head')
 
+# %% ../../nbs/learn/12_export.ipynb #47d1a701
+def _write_onnx(model:nn.Module, pre:Preprocess, path:Path):
+    "Write the network as ONNX; where the exporter fails there is no file."
+    try: export_onnx(model, pre, path)
+    except Exception as e:
+        path.unlink(missing_ok=True)
+        say(f"the bundle has no model.onnx, as torch's exporter failed ({type(e).__name__}): it answers with torch alone until "
+            '`simpsons bundle RUN` writes it again with another version of torch')
+
 # %% ../../nbs/learn/12_export.ipynb #4319c6b9
 def bundle_model(
     model:nn.Module, # the network, on any device
@@ -60,7 +69,7 @@ def bundle_model(
     _check_described(model, arch, head, target, members)
     config = dict(arch=arch, head=head, columns=target.config(), preprocess=asdict(pre))
     config |= dict(members=members, versions=versions())
-    files = {'model.safetensors': partial(save_weights, model), 'model.onnx': partial(export_onnx, model, pre)}
+    files = {'model.safetensors': partial(save_weights, model), 'model.onnx': partial(_write_onnx, model, pre)}
     return write_bundle(dest, config | facts, files)
 
 # %% ../../nbs/learn/12_export.ipynb #6b32de03

@@ -14,10 +14,12 @@ from ..pictures.preprocess import views
 from .columns import target_in
 from .losses import WholeLoss, loss_of, metrics_of, needs_whole
 from .loaders import backbone_preprocess, preprocess_of, use_preprocess
-from .models import drop_unused, head_args, set_dropout
+from .models import head_args, set_dropout
 from .optimisers import adamw
+from .own_block import take_over
 from .speed import ChannelsLast, SpeedPolicy, speed_cbs, speed_policy
 from .trial import measured_policy
+from .unused import drop_unused
 from .weights import load_weights, require_imagenet
 
 # %% ../../nbs/learn/14_learner.ipynb #bcdb3303
@@ -50,9 +52,10 @@ def _load(learn:Learner, weights:str, line:str, state:dict|None) -> str:
     return said
 
 def _fit_backbone(dls:DataLoaders, arch:str):
-    "Make the loaders squeeze and normalise as the backbone expects."
+    "Make the loaders squeeze and normalise as the backbone expects, and carry what is asked."
     pre = backbone_preprocess(arch, preprocess_of(dls).size)
     if preprocess_of(dls) != pre: use_preprocess(dls, pre)
+    if 'table' not in vars(dls): take_over(dls, pre)
 
 # %% ../../nbs/learn/14_learner.ipynb #1fe2e8fb
 def _usual_head(dls:DataLoaders, weights:str) -> str:
@@ -95,8 +98,8 @@ def simpsons_learner(
     dls:DataLoaders, # from `simpsons_dls`
     arch:str='resnext50_32x4d', # a timm model name
     weights:str|Path='imagenet', # or 'none', a file of weights, a bundle's folder
-    speed:str|SpeedPolicy='auto', # 'auto' measures, 'off' is stock fastai; or a policy
-    head:str=None, # a name in `HEADS`, or 'tags'; see above
+    speed:str|SpeedPolicy='auto', # 'auto' measures, 'off' is stock; or a policy
+    head:str=None, # a name in `HEADS`, or 'tags'
     dropout:float=None, # in the head; its own unless told
     loss:str='ce', # a name in `LOSSES`
     opt_func=adamw,
@@ -112,7 +115,7 @@ def simpsons_learner(
     if loss != 'ce': kwargs.setdefault('loss_func', loss_of(loss, dls))
     head = head or _usual_head(dls, weights)
     fetch = weights == 'imagenet' and state is None
-    how = dict(pretrained=fetch, opt_func=opt_func, metrics=metrics_of(target_in(dls)) if metrics is None else metrics)
+    how = dict(pretrained=fetch, opt_func=opt_func, metrics=ifnone(metrics, metrics_of(target_in(dls))))
     learn = _build(dls, arch, head, kwargs, cbs=cbs, **how)
     _speed_up(learn, arch, speed)
     said = _dress(learn, dropout, weights, line, state)

@@ -19,6 +19,7 @@ from ..core import SimpsonsError
 from ..pictures.preprocess import Preprocess
 from ..pictures.columns import own_columns
 from ..pictures.table import as_table, usable
+from ..pictures.groups import group_column, with_groups
 from ..pictures.split import split_table
 from ..pictures.cache import PixelReader
 from ..target import Target, target_of
@@ -52,6 +53,9 @@ def preprocess_of(dls:DataLoaders) -> Preprocess:
     norm = _tfm(dls.valid, 'after_batch', Normalize)
     if not (resize and norm):
         raise SimpsonsError('these dataloaders do not resize and normalise: make them with simpsons_dls')
+    if resize.method != ResizeMethod.Squish or len(set(resize.size)) > 1:
+        raise SimpsonsError(f'these dataloaders {resize.method} pictures to {tuple(resize.size)}, and a bundle squeezes them to a '
+                            "square: give Resize(size, method='squish'), or make them with simpsons_dls")
     mean,std = (tuple(round(float(o), 6) for o in t.flatten()) for t in (norm.mean, norm.std))
     return Preprocess(resize.size[0], resize.mode.name.lower(), mean, std)
 
@@ -119,13 +123,15 @@ def _names(table:pd.DataFrame, columns:str|Sequence) -> list:
     return [columns] if isinstance(columns, str) else list(columns)
 
 # %% ../../nbs/learn/06_loaders.ipynb #fe477a04
-def _prepared(source, columns, kinds:dict|None, how:dict, **split) -> tuple: # (table, target, broken pictures, reader)
-    "What loaders are made of, from any source."
-    table = as_table(source, columns=columns, kinds=kinds)
+def _prepared(source, columns, kinds:dict|None, how:dict, groups:str, **split) -> tuple:
+    "What loaders are made of, from any source: table, target and broken pictures; their reader."
+    column = group_column(groups)
+    table = as_table(source, columns=columns, kinds=kinds, group=column)
     names = _names(table, columns)
     table,broken,reader = readable(table, **how)
+    table = with_groups(table, 'group' if column else groups, keep=how['cache'] == 'auto')
     table = split_table(table, columns=names, **split)
-    return table,target_of(table, names, kinds),broken,reader
+    return dict(table=table, target=target_of(table, names, kinds), broken=broken),reader
 
 # %% ../../nbs/learn/06_loaders.ipynb #01c4278c
 def simpsons_dls(
@@ -142,15 +148,16 @@ def simpsons_dls(
     device=None, # as fastai's
     test:float=0., # share for the test, likewise
     sampler:str='shuffle', # or 'balanced'
-    columns:str|Sequence='label', # what is asked, see `as_table`
-    kinds:dict=None, # name to 'any' where several values may be true
+    columns:str|Sequence='label', # see `as_table`
+    kinds:dict=None, # name to 'any' for several values
+    groups:str='near', # what stays together, see `with_groups`
 ) -> DataLoaders: # with `target`, `table`, `broken`, `pre`, `arch`
-    "Training and validation loaders from any source of labelled pictures."
+    "Training and validation loaders from any source of pictures."
     pre = backbone_preprocess(arch, size)
     how = dict(pre=pre, num_workers=num_workers, cache=cache, check=check)
-    table,target,broken,reader = _prepared(source, columns, kinds, how, valid=valid, seed=seed, test=test)
-    dls = picture_dls(table, target, reader, bs, aug, sampler, device)
-    vars(dls).update(target=target, table=table, broken=broken, pre=pre, arch=arch)
+    made,reader = _prepared(source, columns, kinds, how, groups, valid=valid, seed=seed, test=test)
+    dls = picture_dls(made['table'], made['target'], reader, bs, aug, sampler, device)
+    vars(dls).update(made, pre=pre, arch=arch)
     return dls
 
 # %% ../../nbs/learn/06_loaders.ipynb #44f06f0f

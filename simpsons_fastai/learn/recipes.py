@@ -43,6 +43,7 @@ class _Data:
     dropout:float|None = _f(None, "share of the head's inputs dropped in training; the head's own unless told")
     valid:float = _f(.2, 'share set aside for validation, where the data name none')
     test:float = _f(0., 'share set aside for the test, where the data name none')
+    groups:str = _f('near', 'what a split keeps on one side: near copies, mirrored ones too, none, or a column of the table')
     aug:str = _f('journey', "augmentation set, or several joined by '+'")
 
 # %% ../../nbs/learn/15_recipes.ipynb #a746e33e
@@ -145,6 +146,7 @@ def settled(recipe:Recipe) -> Recipe:
     values = {k: v[fine] for k,v in _BY_WEIGHTS.items() if getattr(recipe, k) is None}
     if recipe.head is None and (recipe.columns == 'all' or ',' in recipe.columns): values['head'] = 'tags'
     if not takes_smoothing(recipe): values['smoothing'] = 0.
+    if values.get('mix', recipe.mix) == 'none': values['mix_share'] = None
     return replace(recipe, **values)
 
 # %% ../../nbs/learn/15_recipes.ipynb #7fbff54f

@@ -74,6 +74,15 @@ def _quiet():
         yield
 
 # %% ../../nbs/learn/11_to_onnx.ipynb #ee6df3ec
+def _exported(net:nn.Module, example:Tensor, path:str|Path):
+    "By torch's exporter, or, where that fails, as with an onnxscript that is newer than it, by the one before it."
+    names = dict(input_names=['pixels'], output_names=['logits'])
+    try:
+        torch.onnx.export(net, (example,), path, **names, dynamo=True, external_data=False,
+                          dynamic_shapes=({0: torch.export.Dim('n')},))
+    except Exception:
+        torch.onnx.export(net, (example,), path, **names, dynamo=False, dynamic_axes={o: {0: 'n'} for o in ('pixels', 'logits')})
+
 def export_onnx(
     model:nn.Module, # takes normalised float32 (n, 3, size, size); left as it is
     pre:Preprocess, # size, mean and std
@@ -83,7 +92,5 @@ def export_onnx(
     plain = _plain_pooling(deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format))
     net = FromPixels(plain, pre.mean, pre.std).eval()
     example = torch.zeros(2, pre.size, pre.size, 3, dtype=torch.uint8)
-    with _quiet():
-        torch.onnx.export(net, (example,), path, input_names=['pixels'], output_names=['logits'], dynamo=True,
-                          external_data=False, dynamic_shapes=({0: torch.export.Dim('n')},))
+    with _quiet(): _exported(net, example, path)
     _forget_traces(path)

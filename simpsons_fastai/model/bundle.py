@@ -85,8 +85,8 @@ def write_bundle(
     return dest
 
 # %% ../../nbs/model/02_bundle.ipynb #838d21bb
-_NEEDED = {'config.json', 'model.safetensors', 'model.onnx'}
-_FILES = _NEEDED | {'model.int8.onnx', 'README.md', 'SHA256SUMS'}
+_NEEDED = {'config.json', 'model.safetensors'}
+_FILES = _NEEDED | {'model.onnx', 'model.int8.onnx', 'README.md', 'SHA256SUMS'}
 _SMALL = {'config.json': 20_000_000, 'README.md': 1_000_000, 'SHA256SUMS': 10_000} # bytes at most
 _PICKLES = ('.pkl', '.pickle', '.pth', '.pt')
 

@@ -35,7 +35,7 @@ class Predictor:
         if precision not in ('auto', 'float32', 'int8'):
             raise SimpsonsError(f"there is no precision {precision!r}: use 'auto', 'float32' or 'int8'")
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-        self.runtime = choose_runtime(runtime, device)
+        self.runtime = choose_runtime(runtime, device, self.bundle.has('model.onnx'))
         self.device = device
         self.n_workers = n_workers or n_threads()
         self.tta = tta or self.bundle.tta

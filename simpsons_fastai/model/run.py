@@ -50,9 +50,11 @@ class Run:
     def checkpoints(self) -> list: return sorted((self.path/'checkpoints').glob('epoch-*.safetensors'))
 
 # %% ../../nbs/model/01_run.ipynb #3e53b988
-def _below(path:str, folder:str|None) -> str:
-    "A path as it is seen from a folder, where it lies below that."
-    return os.path.relpath(path, folder) if folder and path.startswith(os.path.join(folder, '')) else path
+def _seen_from(path:str, folder:str|None) -> str:
+    "A whole path as it is named from a folder."
+    if not folder or not os.path.isabs(path): return path
+    below = os.path.join(folder, '')
+    return path.removeprefix(below) if path.startswith(below) else os.path.relpath(path, folder)
 
 @patch
 def located(self:Run,
@@ -61,12 +63,11 @@ def located(self:Run,
     "Where the run's pictures are, from whatever folder we look."
     config = self.config if (self.path/'config.json').is_file() else {}
     begun = (config.get('environment') or {}).get('folder')
-    names = [_below(str(o), begun) for o in paths]
-    some = [o for o in names if not os.path.isabs(o)][:20]
-    bases = [*filter(None, [begun]), os.getcwd(), *self.path.absolute().parents]
-    there = (b for b in bases if any(os.path.exists(os.path.join(b, o)) for o in some))
+    names = [_seen_from(str(o), begun) for o in paths]
+    bases = [*filter(None, [begun]), os.getcwd(), *map(str, self.path.absolute().parents)]
+    there = (b for b in bases if any(os.path.exists(os.path.join(b, o)) for o in names[:20]))
     base = next(there, bases[0])
-    return [os.path.join(base, o) for o in names]
+    return [os.path.normpath(os.path.join(base, o)) for o in names]
 
 # %% ../../nbs/model/01_run.ipynb #fe1867b6
 def check_there(

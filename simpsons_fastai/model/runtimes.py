@@ -58,6 +58,9 @@ class Runtime:
 def _onnx(bundle:Bundle, precision:str) -> bytes:
     "The bundle's ONNX file for a precision."
     name = 'model.int8.onnx' if precision == 'int8' else 'model.onnx'
+    if not bundle.has('model.onnx'):
+        raise SimpsonsError(f'{bundle.path} has no ONNX network, as its export failed: write it again with `simpsons bundle RUN`, '
+                            'or let torch answer (runtime torch)')
     if not bundle.has(name):
         raise SimpsonsError(f'{bundle.path} has no int8 network: make one with `simpsons bundle RUN --int8`, '
                             'or use another precision')
@@ -169,9 +172,9 @@ def runtime_class(
     return resolve_name(found) if isinstance(found, str) else found
 
 # %% ../../nbs/model/03_runtimes.ipynb #d7c1a33b
-def _preferred(device:str|None) -> list:
+def _preferred(device:str|None, has_onnx:bool) -> list:
     "The runtimes for a device, the best one first."
-    if device not in (None, 'cpu'): return ['torch']
+    if device not in (None, 'cpu') or not has_onnx: return ['torch']
     if find_spec('openvino') and has_bfloat16(): return list(RUNTIMES)
     return ['onnxruntime', 'openvino', 'torch']
 
@@ -179,13 +182,14 @@ def _preferred(device:str|None) -> list:
 def choose_runtime(
     runtime:str='auto', # a name in `RUNTIMES`
     device:str=None, # 'cpu', 'cuda', ...
+    has_onnx:bool=True, # is there an ONNX network?
 ) -> str: # a name in `RUNTIMES` that is installed
     "The runtime to use."
     if runtime not in {'auto', *RUNTIMES}:
         raise SimpsonsError(f"there is no runtime {runtime!r}: use auto, {', '.join(RUNTIMES)}")
     if device not in (None, 'cpu') and runtime not in ('auto', 'torch'):
         raise SimpsonsError(f'{runtime} runs on the CPU here, not on {device}: use torch')
-    wanted = _preferred(device) if runtime == 'auto' else [runtime]
+    wanted = _preferred(device, has_onnx) if runtime == 'auto' else [runtime]
     if found := next((o for o in wanted if find_spec(o)), None): return found
     raise SimpsonsError(f"no runtime is installed ({', '.join(wanted)}): pip install 'simpsons_fastai[predict]', "
                         'or [fast-cpu] for OpenVINO')

@@ -73,7 +73,7 @@ def any_words(
     known:Sequence=(), # not used
 ) -> pd.Series: # names joined by '|', '' for none, NaN where it is not known
     "A column of kind any as text."
-    joined = lambda cell: '|'.join(o.strip() for o in str(cell).split('|') if o.strip())
+    joined = lambda cell: '|'.join(o.strip() for o in unicodedata.normalize('NFC', str(cell)).split('|') if o.strip())
     text = column.map(joined, na_action='ignore').astype(object)
     return text.mask(text == '?', np.nan)
 

@@ -11,7 +11,7 @@ __all__ = ['Order', 'Costly', 'decoded', 'bound', 'answer', 'work', 'main']
 import json, signal, sys
 from dataclasses import asdict, dataclass
 import numpy as np
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 from .open import Limits, PictureError, check_upload, open_image
 from .preprocess import Preprocess
 
@@ -60,6 +60,7 @@ def bound(
     "Bound this process, for good."
     import resource
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1 # a thread a core would want more address space than a picture
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Image.MAX_IMAGE_PIXELS = 4*pixels # Pillow refuses twice that, and a JPEG may have eight times as many
     try: now = int(open('/proc/self/statm').read().split()[0])*resource.getpagesize()
@@ -75,6 +76,7 @@ def answer(
     try: pixels = np.ascontiguousarray(decoded(order, data))
     except Costly: return dict(costly=True), None
     except PictureError as e: return dict(reason=e.reason), None
+    except MemoryError: return dict(reason='takes too much memory to decode'), None
     finally: signal.setitimer(signal.ITIMER_PROF, 0)
     return dict(shape=pixels.shape), pixels
 

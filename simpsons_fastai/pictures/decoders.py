@@ -9,6 +9,7 @@ __all__ = ['GivenUp', 'Decoder', 'PoolClosed', 'DecoderPool', 'CallingThread', '
 
 # %% ../../nbs/pictures/18_decoders.ipynb #b577b4ff
 import json, os, signal, sys, time
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from multiprocessing import Pipe
@@ -22,7 +23,7 @@ from .open import Limits, PictureError
 from .decoder import Costly, Order, decoded, __name__ as PROGRAM
 
 # %% ../../nbs/pictures/18_decoders.ipynb #800fea4a
-_OURS = dict(JPEGMEM='100M', MALLOC_MMAP_THRESHOLD_='1048576', OPENBLAS_NUM_THREADS='1')
+_OURS = dict(JPEGMEM='100M', MALLOC_MMAP_THRESHOLD_='1048576', MALLOC_ARENA_MAX='1', OPENBLAS_NUM_THREADS='1')
 
 def _environment() -> dict:
     "A decoder's."
@@ -71,8 +72,9 @@ class Decoder:
 def _await(self:Decoder):
     "Let the process begin, if it has not."
     for _ in range(3):
-        if self.process is None: self.start()
-        try: self.ready = self.ready or self.connection.recv_bytes() == b'ready'
+        try:
+            if self.process is None: self.start()
+            self.ready = self.ready or self.connection.recv_bytes() == b'ready'
         except (EOFError, OSError): self.end()
         if self.ready: return
     raise SimpsonsError(f'decoders do not start: see what python -m {PROGRAM} 0 0 0 says')
@@ -100,9 +102,7 @@ def pixels(self:Decoder,
     except PictureError: raise
     except (EOFError, OSError, ValueError, KeyError): pass
     finally: self.since = None
-    why = _WHY.get(self.end(), 'cannot be decoded')
-    self.start()
-    raise GivenUp('the picture', why)
+    raise GivenUp('the picture', _WHY.get(self.end(), 'cannot be decoded'))
 
 # %% ../../nbs/pictures/18_decoders.ipynb #c9cf1abd
 class PoolClosed(Exception):
@@ -135,22 +135,25 @@ class DecoderPool:
         "Begin all processes."
         for o in self.decoders: o.start()
 
-    def pixels(self,
-        order:Order,
-        data:bytes, # of a picture
-    ) -> np.ndarray: # uint8 (h, w, 3)
-        "What the order asks for, or a `PictureError`; from any thread, which waits until a decoder is free."
-        decoder = self.free.get()
-        try:
-            if time.monotonic() > self.until: raise PoolClosed
-            return decoder.pixels(_text(order), data)
-        except GivenUp:
-            if self.until < float('inf'): raise PoolClosed from None
-            raise
-        finally: self.free.put(decoder)
-
+# %% ../../nbs/pictures/18_decoders.ipynb #9139ff7b
 @cache
 def _text(order:Order) -> bytes: return order.text()
+
+@patch
+def pixels(self:DecoderPool,
+    order:Order,
+    data:bytes, # of a picture
+) -> np.ndarray: # uint8 (h, w, 3)
+    "What the order asks for, or a `PictureError`; from any thread, which waits until a decoder is free."
+    decoder = self.free.get()
+    try:
+        if time.monotonic() > self.until: raise PoolClosed
+        return decoder.pixels(_text(order), data)
+    except GivenUp:
+        if self.until < float('inf'): raise PoolClosed from None
+        with suppress(OSError): decoder.start() # else when it is needed
+        raise
+    finally: self.free.put(decoder)
 
 # %% ../../nbs/pictures/18_decoders.ipynb #42fea56a
 @patch

@@ -156,8 +156,8 @@ def _of_class(layout:Layout, o:Folder, split:str, is_split:bool):
 # %% ../../nbs/pictures/05_layout.ipynb #72ff6187
 def _unlabelled(part:Part, known:set) -> bool:
     "Is it a test without class folders?"
-    if part.split == 'pred': return True
-    return part.split == 'test' and bool(known) and len(part.folder.folders) < 2 and not part.folder.folders.keys() & known
+    names = part.folder.folders.keys()
+    return part.split == 'pred' or part.split == 'test' and bool(known) and len(names) < 2 and not names & known
 
 def lay_out(
     top:Folder, # a tree
@@ -167,7 +167,7 @@ def lay_out(
     found = parts(top)
     known = {name for o in found if o.split in ('', 'train') and not o.is_beside for name in o.folder.folders}
     for split,o,is_beside in found:
-        if split == 'pred' or _unlabelled(Part(split, o), known): layout.take(o.below(), None, 'test')
+        if _unlabelled(Part(split, o), known): layout.take(o.below(), None, 'test')
         elif is_beside: layout.leave(o.below(), 'it lies beside splits or a single folder, in no class')
         else:
             if split == 'test': layout.take(o.pictures, None, split)
@@ -181,4 +181,5 @@ def splits_only(
     top:Folder, # a tree
 ) -> dict: # path to split
     "The splits alone, for pictures whose names carry the label."
-    return {o: 'test' if part.split == 'pred' else part.split or 'train' for part in parts(top) for o in part.folder.below()}
+    said = {'pred': 'test', '': 'train'}
+    return {o: said.get(part.split, part.split) for part in parts(top) for o in part.folder.below()}

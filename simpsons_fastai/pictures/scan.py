@@ -60,7 +60,8 @@ def _without_pictures(found:list, layout:Layout, root:str) -> list: # of `Found`
 # %% ../../nbs/pictures/05_scan.ipynb #e70736da
 def _notes(layout:Layout) -> list: # of `Found`
     "What may not be meant so."
-    deeper = [Found(min(o.places), 'note', 'below a class folder: its pictures belong to that class') for o in layout.deeper]
+    why = 'below a class folder: its pictures belong to that class'
+    deeper = [Found(min(o.places), 'note', why) for o in layout.deeper]
     names = {}
     for o in layout.classes: names.setdefault(o.name.casefold(), {})[o.name] = min(o.places)
     cases = [place for o in names.values() if len(o) > 1 for place in sorted(o.values())]

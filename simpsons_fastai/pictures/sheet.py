@@ -18,7 +18,7 @@ def _each_text(table:pd.DataFrame, f) -> pd.DataFrame:
     "A function of every cell and header that is text."
     res = table.rename(columns=f)
     for i,kind in enumerate(res.dtypes):
-        if not pd.api.types.is_numeric_dtype(kind): res.isetitem(i, res.iloc[:, i].map(f))
+        if not pd.api.types.is_numeric_dtype(kind): res.isetitem(i, res.iloc[:, i].map(f).astype(kind))
     return res
 
 # %% ../../nbs/pictures/17_sheet.ipynb #865c9fe9

@@ -11,9 +11,19 @@ __all__ = ['set_aside', 'split_table']
 from collections.abc import Callable, Sequence
 from functools import partial
 import numpy as np, pandas as pd
-from ..core import SimpsonsError, share as checked_share
+from ..core import SimpsonsError, say, share as checked_share
 
 # %% ../../nbs/pictures/06_split.ipynb #df4abdc7
+def _together(rows:pd.DataFrame, share:float, split:str, choose:Callable):
+    "What is chosen where groups stay together; where they leave next to nothing, each picture for itself."
+    chosen = choose(rows, share, split)
+    if 'group' not in rows or len(chosen) >= share*len(rows)/2: return chosen
+    each = choose(rows.drop(columns='group'), share, split)
+    if len(chosen) >= len(each)/2: return chosen
+    say(f'the pictures look so alike that without copies in training only {len(chosen)} of {len(each)} can be set aside '
+        f'for {split}: each is taken for itself, and its scores say how many are copies')
+    return each
+
 def set_aside(
     table:pd.DataFrame, # with the column split
     valid:float, # share for validation, unless the table has such rows
@@ -26,21 +36,60 @@ def set_aside(
         if split == 'test' and not test or (table.split == split).any(): continue
         if checked_share(share, split) >= left:
             raise SimpsonsError(f'test={test} and valid={valid} leave nothing to train on: give smaller shares')
-        chosen = choose(table[table.split == 'train'].sort_values('path'), share/left, split)
+        chosen = _together(table[table.split == 'train'].sort_values('path'), share/left, split, choose)
         table = table.assign(split=table.split.where(~table.index.isin(chosen), split))
         left -= share
     return table
 
 # %% ../../nbs/pictures/06_split.ipynb #6e562deb
-def _of_every_class(rows:pd.DataFrame, share:float, split:str, seed:int) -> list:
-    "The index of the same share of every class."
+class _Shares:
+    "Which groups are chosen, and how many pictures of each class are still wanted."
+    def __init__(self, groups:pd.Series, labels:pd.Series, share:float):
+        self.counts = labels.value_counts().to_dict()
+        self.train = dict(self.counts) # what training keeps
+        self.wanted = {k: min(n - 1, max(1, round(n*share))) for k,n in self.counts.items()}
+        self.sizes,self.chosen = {},set()
+        for (group,label),n in labels.groupby([groups, labels], sort=False).size().items():
+            self.sizes.setdefault(group, {})[label] = n
+
+    def take(self, group):
+        self.chosen.add(group)
+        for label,n in self.sizes[group].items():
+            self.wanted[label] -= n
+            self.train[label] -= n
+
+    def choose(self, label:str, order:list):
+        "Those of a class's groups that fit; where none does, the smallest that training can spare."
+        for o in order:
+            if self.wanted[label] <= 0: return
+            if o not in self.chosen and all(n <= self.wanted[k] for k,n in self.sizes[o].items()): self.take(o)
+        if self.train[label] < self.counts[label]: return
+        spare = [o for o in order if all(n < self.train[k] for k,n in self.sizes[o].items())]
+        if spare: self.take(min(spare, key=lambda o: sum(self.sizes[o].values())))
+
+    @property
+    def unseen(self) -> list: return [k for k,n in self.counts.items() if self.train[k] == n]
+
+# %% ../../nbs/pictures/06_split.ipynb #690b637d
+def _no_hermits(rows:pd.DataFrame, split:str):
+    "Refuse a class of a single picture."
     counts = rows.label.value_counts()
     single = counts[counts < 2]
     if single.size:
         raise SimpsonsError(f'the class {single.index[0]!r} has a single picture left for training and {split} '
                             f'({len(single)} such classes): add pictures, or remove the class')
-    n = lambda group: min(len(group) - 1, max(1, round(len(group)*share)))
-    return [i for _,g in rows.groupby('label') for i in g.sample(n(g), random_state=seed).index]
+
+def _of_every_class(rows:pd.DataFrame, share:float, split:str, seed:int) -> pd.Index:
+    "The index of the same share of every class, groups whole."
+    _no_hermits(rows, split)
+    groups = rows.group if 'group' in rows else pd.Series(rows.index, rows.index)
+    shares = _Shares(groups, rows.label, share)
+    for label,own in rows.groupby('label'):
+        shares.choose(label, groups[own.sample(frac=1, random_state=seed).index].unique().tolist())
+    if unseen := shares.unseen:
+        say(f'all pictures of {unseen[0]!r} are copies of each other ({len(unseen)} such classes): '
+            f'they stay in training, and none is set aside for {split}')
+    return rows.index[groups.isin(shares.chosen)]
 
 def _known_labels(table:pd.DataFrame):
     "Refuse validation and test labels that training never sees, and a training set of one class."
@@ -66,12 +115,16 @@ def _needed(rows:pd.DataFrame, columns:list, chosen) -> list:
     return [rows.index[has(c, v)][0] for c,v in lost]
 
 def _of_every_kind(rows:pd.DataFrame, share:float, split:str, columns:list, seed:int) -> pd.Index:
-    "The index of about the same share of every combination of values."
-    combination = rows[columns].fillna('').agg('\n'.join, axis=1)
+    "The index of about the same share of every combination of values, groups whole."
+    groups = rows.group if 'group' in rows else pd.Series(rows.index, rows.index)
+    fits = groups.map(groups.value_counts()) <= max(1, share*len(rows))
+    firsts = rows[fits & ~groups.duplicated()] # a group is drawn by its first picture
+    combination = firsts[columns].fillna('').agg('\n'.join, axis=1)
     order = combination.sample(frac=1, random_state=seed).sort_values(kind='stable').index
-    n = max(1, round(share*len(rows)))
-    chosen = order[((np.arange(n) + .5)*len(rows)/n).astype(int)]
-    return chosen.difference(_needed(rows, columns, chosen))
+    n = min(len(firsts), max(1, round(share*len(groups.unique()))))
+    drawn = order[((np.arange(n) + .5)*len(firsts)/max(1, n)).astype(int)]
+    chosen = rows.index[groups.isin(groups[drawn])]
+    return rows.index[groups.isin(set(groups[chosen]) - set(groups[_needed(rows, columns, chosen)]))]
 
 # %% ../../nbs/pictures/06_split.ipynb #1857a98e
 def split_table(
@@ -81,7 +134,7 @@ def split_table(
     test:float=0., # share set aside for the test first; 0 sets none aside
     columns:Sequence=('label',), # what is asked
 ) -> pd.DataFrame: # a new table
-    "Set test and validation pictures aside, unless the table has some."
+    "Set test and validation pictures aside, unless the table has some; a column `group` says what stays together."
     columns = list(columns)
     if columns != ['label']: return set_aside(table, valid, test, partial(_of_every_kind, columns=columns, seed=seed))
     table = set_aside(table, valid, test, partial(_of_every_class, seed=seed))

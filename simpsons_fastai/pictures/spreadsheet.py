@@ -39,7 +39,7 @@ def _load_csv(csv:Path) -> pd.DataFrame:
         why = f'{csv} cannot be read as CSV ({e})'
         raise SimpsonsError(f'{why}: save it as comma-separated UTF-8 with a header') from None
     df = df.rename(columns=lambda o: o.strip())
-    told = df.apply(lambda column: column.str.strip().fillna('') != '')
+    told = df.map(lambda o: isinstance(o, str) and o.strip() != '')
     nameless = [name for name in df if name.startswith('Unnamed:') and not told[name].any()]
     return df[told.any(axis=1)].drop(columns=nameless)
 
@@ -57,9 +57,9 @@ def _kept(df:pd.DataFrame, csv:Path) -> pd.DataFrame:
 
 def _whole(column:pd.Series) -> pd.Series:
     "Whole numbers as such, where gaps made them 1.0 and 2.0."
-    told = column.dropna()
+    told = column.dropna().astype(str)
     if len(told) == len(column) or not told.str.fullmatch(r'-?\d+\.0').all(): return column
-    return column.str.removesuffix('.0')
+    return column.map(lambda o: o.removesuffix('.0'), na_action='ignore')
 
 # %% ../../nbs/pictures/05_spreadsheet.ipynb #6862979e
 def _row_error(rows:pd.DataFrame, csv:Path, what:str, way:str):

@@ -40,7 +40,9 @@ def why_unread(
 ) -> str: # empty for what is read, and for what is no picture
     "Why a picture, by its suffix, is not read here."
     name = picture_format(path)
-    return '' if name is None or _is_read(name) else f'in {name}, which is not read here; save it as PNG or JPEG'
+    if name is None or _is_read(name): return ''
+    way = "pip install 'simpsons_fastai[heic]'" if name == 'HEIF' else 'save it as PNG or JPEG'
+    return f'in {name}, which is not read here; {way}'
 
 # %% ../../nbs/pictures/03_suffixes.ipynb #94d60afe
 VIDEO_SUFFIXES = set('.mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .vob .ts .m2ts .mts .mxf .wmv .flv .ogv .3gp'.split())

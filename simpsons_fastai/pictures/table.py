@@ -16,6 +16,7 @@ from ..target import Target
 from .open import check_images
 from .walk import say_left, telling
 from .columns import asked_columns, cell_text, from_file, with_traits, with_words
+from .branches import class_name
 from .rows import labelled_rows, one_row_a_file, some_rows, split_names
 from .scan import scan
 from .spreadsheet import read_table
@@ -58,12 +59,32 @@ def _is_label(columns, known:Target|None, kinds:dict) -> bool:
         raise SimpsonsError('the column label has one name a picture: call a column of several names otherwise, as labels')
     return (known.names if known else columns) in ('label', ['label'])
 
-def _asked(source, pattern:str|None, columns, known:Target|None, kinds:dict, left:list) -> pd.DataFrame:
+def _in_its_spelling(table:pd.DataFrame, known:Target) -> pd.DataFrame:
+    "Values that a model learnt in another form of Unicode, as it has them."
+    for o in known:
+        other = {class_name(v): v for v in o.values if class_name(v) != v}
+        if not other or o.name not in table: continue
+        spelled = lambda cell: '|'.join(other.get(v, v) for v in cell.split('|'))
+        table = table.assign(**{o.name: table[o.name].map(spelled, na_action='ignore')})
+    return table
+
+def _as_group(table:pd.DataFrame, group:str|None, asked) -> pd.DataFrame:
+    "A column, under the name of what keeps pictures together; no tag unless it is asked."
+    if group in (None, 'group'): return table
+    if group not in table:
+        there = ', '.join(map(str, table.columns))
+        raise SimpsonsError(f'there is no column {group!r} to keep groups together by: name one of {there}, '
+                            'or near, mirrored or none')
+    res = table.assign(group=table[group])
+    return res if group in ('path', 'label', 'split', *asked) else res.drop(columns=group)
+
+def _asked(source, pattern:str|None, columns, known:Target|None, kinds:dict, group:str|None, left:list) -> pd.DataFrame:
     "Any source as a table of what is asked."
     asks_label = _is_label(columns, known, kinds)
     is_made = isinstance(source, pd.DataFrame)
     table = _rows(source, pattern, ('path', 'label') if asks_label else ('path',), left)
     name = 'the table' if is_made else source
+    table = _as_group(table, group, [columns] if isinstance(columns, str) else columns)
     if asks_label: return labelled_rows(table, name, left)
     table = some_rows(table, name)
     return _of_columns(table if is_made else from_file(table, kinds), columns, known, kinds, left)
@@ -75,10 +96,12 @@ def as_table(
     known:Target=None, # a model's target instead: those of its columns that are there, in its words
     kinds:dict=None, # name to kind: 'any' for names joined by '|'; 'one' unless told
     aside:list=None, # gets what is set aside, see `Found`; told unless given
+    group:str=None, # the column of what belongs together, which is then called group
 ) -> pd.DataFrame: # columns path, split and what is asked; a table of labels has its others, too
     "Any source as a table."
     kinds = {o.name: o.kind for o in known} if known else kinds or {}
-    with telling(aside) as left: return _asked(source, pattern, columns, known, kinds, left)
+    with telling(aside) as left: table = _asked(source, pattern, columns, known, kinds, group, left)
+    return _in_its_spelling(table, known) if known else table
 
 # %% ../../nbs/pictures/05_table.ipynb #477cb915
 _SHOWN = 10
@@ -86,8 +109,8 @@ _SHOWN = 10
 def _say_one(table:pd.DataFrame, name:str):
     "The values of a column and how often they occur in each split, the most frequent first."
     counts = pd.crosstab(table[name], table.split)
-    counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind='stable').index].rename_axis(None, axis=1)
-    for line in counts.head(_SHOWN).to_string().splitlines(): say(line)
+    counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind='stable').index].rename_axis(columns=None)
+    for line in counts.head(_SHOWN).reset_index().to_string(index=False).splitlines(): say(line)
     if len(counts) > _SHOWN: say(f'and {len(counts) - _SHOWN} more')
 
 def _say_several(table:pd.DataFrame, name:str):

@@ -30,8 +30,10 @@ _OURS = {'a run of simpsons_fastai': ({'config.json', 'table.csv'}, {'config.jso
          'a comparison made by simpsons_fastai': ({'comparison.csv', 'comparison.png'},)}
 
 def why_ours(
-    names:Iterable, # of the files in a folder
+    name:str, # of a folder
+    names:Iterable, # of the files in it
 ) -> str: # empty where it is something else
-    "What we made a folder for."
+    "What we, or fastai, made a folder for."
     names = set(names)
+    if name == 'models' and any(o.endswith('.pth') for o in names): return "fastai's networks"
     return next((why for why,signs in _OURS.items() if any(o <= names for o in signs)), '')

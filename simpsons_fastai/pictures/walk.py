@@ -55,7 +55,7 @@ def _look(folder:str, top:Path, seen:dict, is_source:bool) -> list: # of `Found`
     try: st, entries = os.stat(folder), sorted(os.scandir(folder), key=lambda o: o.name)
     except OSError: return [Found(folder, 'closed')]
     here = st.st_dev, st.st_ino
-    why = seen.get(here) or ('' if is_source else why_ours(o.name for o in entries))
+    why = seen.get(here) or ('' if is_source else why_ours(os.path.basename(folder), (o.name for o in entries)))
     seen.setdefault(here, 'a folder that is listed already, under another name')
     if why: return [Found(folder, 'left', why)]
     inside = (_folder(o, top) if _is_folder(o) else _file(o) for o in entries)

@@ -15,12 +15,13 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 from fastcore.basics import patch
+from ..core import SimpsonsError
 from ..model.predictor import Predictor
 from ..pictures.decoder import Costly, Order
 from ..pictures.decoders import PoolClosed, decoder_pool
 from ..pictures.open import PictureError
 from ..pictures.preprocess import Preprocess
-from .limits import ServiceLimits, busy, stopping
+from .limits import ServiceLimits, busy, come_again, stopping
 
 # %% ../../nbs/serve/03_batches.ipynb #1af49810
 class Job:
@@ -66,6 +67,8 @@ class Decoders:
         try: found = None if job.future.done() else self.pool.pixels(order, data)
         except Costly: return self.large.submit(self._decode, self.any, job, i, data)
         except PoolClosed: found = stopping(self.limits)
+        except PictureError as e: found = e
+        except SimpsonsError: found = come_again(self.limits, 'no decoder starts at the moment: try again in a moment')
         except Exception as e: found = e
         self.done((job, i, found))
 

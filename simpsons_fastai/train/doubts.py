@@ -16,6 +16,7 @@ from ..core import SimpsonsError, need, say
 from ..pictures.table import as_table, usable
 from ..learn.fit import fit_recipe
 from ..learn.learner import tta_preds
+from ..learn.recipes import override
 from .prepare import prepare_recipe, recipe_learner
 
 # %% ../../nbs/train/16_doubts.ipynb #baa5052c
@@ -75,7 +76,8 @@ def _answer_fold(
     set_seed(seed)
     split = np.where(np.isin(np.arange(len(table)), part), 'valid', 'train')
     with redirect_stdout(io.StringIO()):
-        learn = recipe_learner(recipe, table.assign(split=split).reset_index(drop=True), seed, check=False, **kwargs)
+        rows = table.assign(split=split).reset_index(drop=True)
+        learn = recipe_learner(override(recipe, groups='none'), rows, seed, check=False, **kwargs)
     with ExitStack() as quiet:
         for o in [] if verbose else [learn.no_bar, learn.no_logging]: quiet.enter_context(o())
         fit_recipe(learn, recipe)

@@ -8,6 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/train/finish.html.md"""
 __all__ = ['choose_checkpoints', 'write_report', 'finish_run']
 
 # %% ../../nbs/train/07_finish.ipynb #3154f0f9
+from contextlib import contextmanager
 from pathlib import Path
 from fastai.vision.all import Learner, np, pd, replacing_yield, torch
 from safetensors.torch import load_file
@@ -19,6 +20,7 @@ from ..model.bundle import restate_bundle
 from ..model.predictor import Predictor
 from ..model.ensemble import choose, scorer
 from ..judge.evaluate import evaluate_answers
+from ..pictures.groups import paths_with_copy
 from ..judge.parity import parity_of
 from ..judge.plots import plot_confusion, plot_top_losses
 from ..learn.models import Ensemble
@@ -38,7 +40,8 @@ def _probs(learn:Learner, file:Path, tta:str) -> np.ndarray: # (n, outputs)
     learn.model.load_state_dict(load_file(file))
     target = learn.dls.target
     shipped = Ensemble([learn.model], [1.], target, [(tta, [1.]*len(target))])
-    with learn.no_bar(), replacing_yield(learn, 'model', shipped): return learn.get_preds()[0].numpy()
+    stand_in = contextmanager(replacing_yield)
+    with learn.no_bar(), stand_in(learn, 'model', shipped): return learn.get_preds()[0].numpy()
 
 def choose_checkpoints(
     learn:Learner, # its network takes up the weights of each
@@ -64,7 +67,7 @@ def _evaluations(run:Run, predictor:Predictor, table:pd.DataFrame) -> dict: # by
     answers = ask(predictor, held.path)
     answers.save(run.path/'answers.npz')
     parts = {s: held[held.split == s] for s in ('valid', 'test')}
-    return {s: evaluate_answers(predictor.target, o, answers) for s,o in parts.items() if len(o)}
+    return {s: evaluate_answers(predictor.target, o, answers, paths_with_copy(table)) for s,o in parts.items() if len(o)}
 
 def _write_answers(run:Run, evaluations:dict):
     "The answers for people."

@@ -16,8 +16,9 @@ import pandas as pd
 from ..core import say
 from ..model.bundle import Bundle, restate_bundle
 from ..model.predictor import Predictor
+from ..model.runtimes import _onnx
 from ..judge.evaluate import evaluate_table
-from ..judge.parity import _some, parity_of
+from ..judge.parity import _some, int8_parity
 
 # %% ../../nbs/train/04_int8.ipynb #6c97c9ca
 INT8 = 'model.int8.onnx' # the file's name in a bundle
@@ -29,7 +30,7 @@ def _quantized(bundle:Bundle, pictures:list): # an ONNX model
     seen = nncf.Dataset(pictures, lambda o: {'pixels': bundle.preprocess.pixels(o)[None]})
     scope = nncf.IgnoredScope(types=['MaxPool'], validate=False)
     seven_bits = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
-    network = onnx.load_from_string(bundle.read('model.onnx'))
+    network = onnx.load_from_string(_onnx(bundle, 'float32'))
     return nncf.quantize(network, seen, subset_size=len(pictures), ignored_scope=scope, advanced_parameters=seven_bits)
 
 def _write_int8(bundle:Bundle, pictures:list, path:Path):
@@ -64,6 +65,6 @@ def quantize(
         lost = _macro_f1(Predictor(bundle, runtimes[0], 'float32'), table) - min(_macro_f1(o, table) for o in small)
         _say_loss(lost, max_loss)
         if lost > max_loss: return bundle
-        worst = min((parity_of(o, table) for o in small), key=lambda o: o['int8']['same_top_label'])
+        worst = int8_parity(candidate, table)
         content = candidate.read(INT8)
     return restate_bundle(bundle, {INT8: lambda path: path.write_bytes(content)}, parity=bundle.parity | worst)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from fastai.vision.all import Learner, default_split, pd
 from ..core import SimpsonsError
+from ..pictures.groups import group_column
 from ..pictures.table import as_table, say_found
 from ..pictures.walk import say_left
 from ..pictures.columns import asked_columns, leave_out
@@ -71,7 +72,7 @@ def recipe_table(
     aside:list=None, # see `as_table`
 ) -> pd.DataFrame: # path, split, and the columns that are asked
     "The table that a recipe learns from."
-    table = as_table(source, pattern, aside=aside, **asked(recipe))
+    table = as_table(source, pattern, aside=aside, group=group_column(recipe.groups), **asked(recipe))
     table = table.assign(path=list(map(os.path.abspath, table.path))) # a run is read from other folders, too
     names = asked_columns(table, asked(recipe)['columns'])
     if recipe.missing: table = _some_known(leave_out(table, names, recipe.missing, seed), names)
@@ -97,8 +98,9 @@ def recipe_learner(
 ) -> Learner:
     "The dataloaders and the learner of a recipe."
     r = recipe
+    groups = 'group' if group_column(r.groups) else r.groups
     dls = simpsons_dls(table, r.size, r.bs, r.valid, r.aug, seed, r.arch,
-                       test=r.test, sampler=r.sampler, **asked(r), **kwargs)
+                       test=r.test, sampler=r.sampler, groups=groups, **asked(r), **kwargs)
     cbs = [ProgressiveResize(epochs=total_epochs(r))]*r.progressive + [Compile()]*r.compile
     splitter = halves if r.schedule == 'gradual' else default_split
     return simpsons_learner(dls, r.arch, r.weights, speed or r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],

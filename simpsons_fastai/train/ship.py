@@ -19,7 +19,7 @@ from ..model.run import Run, check_there
 from ..model.bundle import Bundle, load_bundle, restate_bundle
 from ..model.predictor import Predictor
 from ..judge.parity import parity_of
-from ..learn.models import build_model
+from ..learn.models import build_model, load_state
 from ..learn.export import join
 from .int8 import quantize
 
@@ -31,7 +31,7 @@ def run_network(
     "The network of a checkpoint."
     asked = run.config['options']
     model = build_model(asked['arch'], run.target.sizes, asked['head'])
-    model.load_state_dict(load_file(file))
+    load_state(model, load_file(file))
     return model
 
 def run_parts(

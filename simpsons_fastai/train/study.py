@@ -190,7 +190,7 @@ def study(
     epochs:int=None, # the recipe's unless told
     seeds:int=3, # repetitions of every combination
     budget:str=None, # trials, minutes or hours this time: 20, 30m or 2h; all unless told
-    prune:bool=True, # end combinations that are behind on the seeds so far
+    prune:bool=True, # end hopeless combinations early
     quick:bool=False, # few small pictures and two epochs
     seed:int=42, # of the split
     pattern:str=None, # as for `train`
