@@ -154,7 +154,7 @@ def test_the_service_answers_beside_what_it_gives_up(service):
 
 def test_hung_decoders_do_not_keep_the_server(service):
     "Two of three hang, an honest picture is answered meanwhile, and SIGTERM ends the server within three seconds."
-    process, port = service(decoders=3, decode_seconds=60)
+    process, port = service(decoders=3, decode_seconds=60, drain=.5)
     found = []
     threads = [threading.Thread(target=lambda: found.append(post(port, b'hang'))) for _ in range(2)]
     for t in threads: t.start()

@@ -84,5 +84,6 @@ def test_a_download(town_hall, tmp_path):
     assert download_journey(data) == data # what is there is not asked for again
     table = journey(data).fillna('')
     assert [(os.path.relpath(o.path, data), o.label, o.split) for o in table.itertuples()] == [
-        ('train/simpsons_dataset/bart/pic_0.jpg', 'bart', 'train'), ('train/simpsons_dataset/moe/pic_0.jpg', 'moe', 'train'), ('testset/testset/img0.jpg', '', 'test')]
+        ('testset/testset/img0.jpg', '', 'test'), ('train/simpsons_dataset/bart/pic_0.jpg', 'bart', 'train'),
+        ('train/simpsons_dataset/moe/pic_0.jpg', 'moe', 'train')]
     assert [o.name for o in tmp_path.iterdir() if o.name.startswith('.')] == []

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageOps
-from conftest import real, simpsons
+from conftest import real
 from simpsons_fastai.pictures.drawn import mini_frame
 from simpsons_fastai.pictures.groups import has_copy, near_groups, with_groups
 from simpsons_fastai.pictures.near import close_pairs, fingerprint, near_pairs, perceptual_hash
@@ -134,23 +134,19 @@ def test_what_was_looked_at_is_kept_until_it_changes(tmp_path, monkeypatch):
     assert near_groups(table).tolist() == [0, 1, 0] and len(asked) == 9
 
 
-def test_a_training_keeps_groups_together_by_a_column_and_says_what_leaks(tmp_path, refused):
+def test_a_training_says_what_leaks_and_a_column_must_be_there(tmp_path, refused):
+    from fastcore.xml import Div, to_xml
+    from simpsons_fastai.judge.numbers import copies_line, score_line, score_tables
+    from simpsons_fastai.train.train import train
     table = planted([mini_frame(i)[1] for i in range(30)], tmp_path)
     table.assign(label=(table.of%2).astype(str)).to_csv(tmp_path/'own.csv', index=False)
-    quick = ('--arch', 'resnet18', '--size', 32, '--epochs', 1, '--bs', 8, '--weights', 'none')
-    done = simpsons('train', tmp_path/'own.csv', *quick, '--out', tmp_path/'run')
-    assert done.returncode == 0, done.stderr
-    assert '50 of 60 pictures have a near copy in training: accuracy ' in done.stdout and 'over the 2 of 2 classes that occur' in done.stdout
-    from simpsons_fastai.model.run import Run
-    apart = Run(tmp_path/'run').report['splits']['test']['near_copies']
+    report = train(tmp_path/'own.csv', tmp_path/'run', arch='frames_small', size=28, epochs=1, bs=16, weights='none', cache='off').report
+    test, apart = report['splits']['test'], report['splits']['test']['near_copies']
     assert (apart['n'], apart['copies']['n'], apart['others']['n']) == (50, 50, 10) and apart['copies']['groups'] == 10
-    assert 'test, with a near copy in training' in simpsons_report(tmp_path/'run')
+    assert copies_line(test).startswith('50 of 60 pictures have a near copy in training: accuracy ') and copies_line(report['splits']['valid']) == ''
+    assert 'over the 2 of 2 classes that occur' in score_line(test)
+    assert 'test, with a near copy in training' in to_xml(Div(*score_tables(report)))
     assert "no column 'film' to keep groups together by" in refused('train', tmp_path/'own.csv', '--groups', 'film')
-
-
-def simpsons_report(run):
-    from simpsons_fastai.judge.report import write_html
-    return write_html(run).read_text()
 
 
 def test_loaders_of_tags_keep_a_column_together(tmp_path):

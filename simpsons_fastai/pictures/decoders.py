@@ -102,9 +102,7 @@ def pixels(self:Decoder,
     except PictureError: raise
     except (EOFError, OSError, ValueError, KeyError): pass
     finally: self.since = None
-    why = _WHY.get(self.end(), 'cannot be decoded')
-    with suppress(OSError): self.start() # else when it is needed
-    raise GivenUp('the picture', why)
+    raise GivenUp('the picture', _WHY.get(self.end(), 'cannot be decoded'))
 
 # %% ../../nbs/pictures/18_decoders.ipynb #c9cf1abd
 class PoolClosed(Exception):
@@ -137,22 +135,25 @@ class DecoderPool:
         "Begin all processes."
         for o in self.decoders: o.start()
 
-    def pixels(self,
-        order:Order,
-        data:bytes, # of a picture
-    ) -> np.ndarray: # uint8 (h, w, 3)
-        "What the order asks for, or a `PictureError`; from any thread, which waits until a decoder is free."
-        decoder = self.free.get()
-        try:
-            if time.monotonic() > self.until: raise PoolClosed
-            return decoder.pixels(_text(order), data)
-        except GivenUp:
-            if self.until < float('inf'): raise PoolClosed from None
-            raise
-        finally: self.free.put(decoder)
-
+# %% ../../nbs/pictures/18_decoders.ipynb #9139ff7b
 @cache
 def _text(order:Order) -> bytes: return order.text()
+
+@patch
+def pixels(self:DecoderPool,
+    order:Order,
+    data:bytes, # of a picture
+) -> np.ndarray: # uint8 (h, w, 3)
+    "What the order asks for, or a `PictureError`; from any thread, which waits until a decoder is free."
+    decoder = self.free.get()
+    try:
+        if time.monotonic() > self.until: raise PoolClosed
+        return decoder.pixels(_text(order), data)
+    except GivenUp:
+        if self.until < float('inf'): raise PoolClosed from None
+        with suppress(OSError): decoder.start() # else when it is needed
+        raise
+    finally: self.free.put(decoder)
 
 # %% ../../nbs/pictures/18_decoders.ipynb #42fea56a
 @patch
