@@ -2,7 +2,6 @@
 import json, shutil
 from dataclasses import replace
 from pathlib import Path
-import numpy as np
 import pandas as pd
 import pytest
 from simpsons_fastai.core import SimpsonsError
