@@ -7,7 +7,7 @@ nothing; a check that fails is a row that says so, and the others go on. `--devi
 small work, to see that the script itself works before a GPU is paid for. What this device cannot do is told as
 `not here`, with the reason. The status is 1 where a check failed.
 """
-import argparse, json, re, signal, subprocess, sys, tempfile, time, traceback, warnings
+import argparse, re, signal, subprocess, sys, tempfile, time, traceback, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,7 +105,6 @@ def training_speed(o:Setting):
 
 def answering(o:Setting):
     "`predict_many` by torch on the device, beside the network alone."
-    from fastai.vision.all import default_device
     from simpsons_fastai.learn.export import save_bundle
     from simpsons_fastai.learn.learner import simpsons_learner
     from simpsons_fastai.learn.loaders import simpsons_dls

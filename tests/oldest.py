@@ -62,7 +62,7 @@ def smoke():
         if not (here/'run/bundle/model.onnx').is_file(): sys.exit('the bundle has no model.onnx')
         simpsons('bundle', here/'run')
         simpsons('predict', here/'run', *sorted((here/'mini').rglob('*.jpg'))[:3])
-        simpsons('label', here/'mini', '-m', here/'run', '-o', here/'labels')
+        simpsons('label', here/'run', here/'mini', '-o', here/'labels')
         served(here/'run')
     print(f'all of it in {time.monotonic() - start:.0f} s')
 

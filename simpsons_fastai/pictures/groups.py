@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from zipfile import BadZipFile
 import numpy as np, pandas as pd
-from ..core import SimpsonsError, n_threads, say, track, write_whole
+from ..core import SimpsonsError, n_threads, track, write_whole
 from .cache import cache_folder, files_key
 from .near import close_pairs, fingerprint
 

@@ -102,7 +102,7 @@ def _opened(split:str, o:Folder, known:set) -> tuple: # (further (split, folder)
         inner = [(s, o.folders[name]) for name,s in found.items()]
         is_beside = not any(_holds(o.folders[name]) & rest.folders.keys() for name in found)
         return inner, Part(split, rest, is_beside)
-    if (below := _unwrapped(o, known)) is o: return [], Part(split, o)
+    if _unwrapped(o, known) is o: return [], Part(split, o)
     only = next(iter(o.folders.values()))
     return [(split, only)], Part(split, _rest(o, [only.name]), True)
 

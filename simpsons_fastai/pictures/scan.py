@@ -14,7 +14,7 @@ import pandas as pd
 from ..core import SimpsonsError, existing_folder, utf8_paths
 from .branches import Folder, copies, fold, tree
 from .layout import Layout, lay_out, splits_only
-from .rows import labelled_rows, some_rows
+from .rows import labelled_rows
 from .walk import Found, opened, telling, walk
 
 # %% ../../nbs/pictures/05_scan.ipynb #bf107014

@@ -8,7 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/pictures/spreadsheet.htm
 __all__ = ['read_table']
 
 # %% ../../nbs/pictures/05_spreadsheet.ipynb #871abfcb
-import os, re, unicodedata
+import os, unicodedata
 from pathlib import Path
 import pandas as pd
 from ..core import SimpsonsError, utf8_paths

@@ -45,7 +45,7 @@ def _rows(source, pattern:str|None, needs:tuple, left:list) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame): return _own_table(source, needs)
     return read_table(source, label='label' if 'label' in needs else None, aside=left)
 
-# %% ../../nbs/pictures/05_table.ipynb #2da844d6
+# %% ../../nbs/pictures/05_table.ipynb #b125f7b0
 def _of_columns(table:pd.DataFrame, columns, known:Target|None, kinds:dict, left:list) -> pd.DataFrame:
     "The columns that are asked, and where the picture is."
     table = with_traits(table)
@@ -59,6 +59,7 @@ def _is_label(columns, known:Target|None, kinds:dict) -> bool:
         raise SimpsonsError('the column label has one name a picture: call a column of several names otherwise, as labels')
     return (known.names if known else columns) in ('label', ['label'])
 
+# %% ../../nbs/pictures/05_table.ipynb #6d3eac30
 def _in_its_spelling(table:pd.DataFrame, known:Target) -> pd.DataFrame:
     "Values that a model learnt in another form of Unicode, as it has them."
     for o in known:
@@ -78,6 +79,7 @@ def _as_group(table:pd.DataFrame, group:str|None, asked) -> pd.DataFrame:
     res = table.assign(group=table[group])
     return res if group in ('path', 'label', 'split', *asked) else res.drop(columns=group)
 
+# %% ../../nbs/pictures/05_table.ipynb #db9a457f
 def _asked(source, pattern:str|None, columns, known:Target|None, kinds:dict, group:str|None, left:list) -> pd.DataFrame:
     "Any source as a table of what is asked."
     asks_label = _is_label(columns, known, kinds)
@@ -89,6 +91,7 @@ def _asked(source, pattern:str|None, columns, known:Target|None, kinds:dict, gro
     table = some_rows(table, name)
     return _of_columns(table if is_made else from_file(table, kinds), columns, known, kinds, left)
 
+# %% ../../nbs/pictures/05_table.ipynb #2da844d6
 def as_table(
     source, # a table, a .csv file, or a folder
     pattern:str=None, # see `scan`
