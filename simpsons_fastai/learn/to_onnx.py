@@ -85,6 +85,7 @@ def _same(net:nn.Module, path:str|Path, size:int) -> bool:
     "Does the file answer one picture and three as the network does?"
     import onnxruntime as ort
     options = ort.SessionOptions()
+    options.intra_op_num_threads = 1 # none that a fork would miss
     options.log_severity_level = 4
     session = ort.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     for n in (1, 3):
