@@ -2,19 +2,14 @@
 
 A line of JSON on stdin is a command: its `args`, its folder, its environment, and the files for what it says. A line on stdout is how it ended.
 """
-import json, os, signal, sys, tempfile, warnings
-from pathlib import Path
+import json, os, signal, sys, warnings
 
 
 def warm():
-    "Import it all; the first export to ONNX imports much more."
-    from torch import nn
+    "Import it all."
     from simpsons_fastai.cli import main # noqa: F401
-    from simpsons_fastai.learn.to_onnx import export_onnx
-    from simpsons_fastai.pictures.preprocess import Preprocess
+    from simpsons_fastai.learn import to_onnx # noqa: F401
     from simpsons_fastai.train import study, train # noqa: F401
-    with tempfile.TemporaryDirectory() as folder:
-        export_onnx(nn.Conv2d(3, 2, 3), Preprocess(8, 'bilinear', (.5,)*3, (.5,)*3), Path(folder)/'first.onnx')
 
 
 def become(args, cwd, env, said):

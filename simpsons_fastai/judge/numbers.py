@@ -38,13 +38,14 @@ def copies_line(
     rest = f", {others['accuracy']:.4f} on the {others['n']} others" if (others := known['others']) else ''
     return f"{known['n']} of {o['n']} pictures have a near copy in training: accuracy {copies['accuracy']:.4f} on these{rest}"
 
-# %% ../../nbs/judge/08_numbers.ipynb #df9788b1
+# %% ../../nbs/judge/08_numbers.ipynb #34fa3608
 SPLIT_NAMES = dict(train='training', valid='validation', test='test')
 
 def _trained(t:dict) -> FT:
     return P(f"Trained for {t.get('epochs', '?')} epochs in {as_text(float(t.get('seconds', np.nan)))} s, "
              f"at {as_text(t.get('images_per_second'))} pictures a second; the best epoch was number {t.get('best_epoch', -1) + 1}.")
 
+# %% ../../nbs/judge/08_numbers.ipynb #61173b89
 def _columns(report:dict) -> list:
     "Each column's scores, where there are several."
     columns = report.get('per_column') or report.get('per_tag') or {} # the name of 0.4.0
@@ -56,6 +57,7 @@ _SCORES = dict(macro_f1='macro F1', accuracy='accuracy', macro_f1_95='macro F1, 
                classes='classes', macro_f1_all='macro F1 over all', micro_f1='micro F1', weighted_f1='weighted F1',
                n='pictures', images_per_second='pictures a second')
 
+# %% ../../nbs/judge/08_numbers.ipynb #e96502a8
 def _cells(o:dict) -> list:
     "A part's scores, in the order of `_SCORES`."
     spans = {f'{k}_95': f'{low:.3f} to {high:.3f}' for k,(low,high) in o.get('intervals', {}).items()}
@@ -68,9 +70,11 @@ def _parts(split:str, o:dict) -> list:
     apart = {f'{name}, with a near copy in training': parts.get('copies'), f'{name}, the others': parts.get('others')}
     return [[k, *_cells(v)] for k,v in {name: o, **apart}.items() if v]
 
+# %% ../../nbs/judge/08_numbers.ipynb #f7077be0
 _SAYS = ('Macro F1 is the mean over the classes that occur in the part. Accuracy, with one answer a picture, is micro F1, '
          'which Kaggle scores. The intervals are those of the bootstrap over groups of near copies.')
 
+# %% ../../nbs/judge/08_numbers.ipynb #df9788b1
 def score_tables(
     report:dict, # a run's
 ) -> list: # of elements

@@ -102,7 +102,7 @@ figure img{min-width:3.5rem;max-width:100%;height:auto}
 .cam img{min-width:0;width:min(29vw,10rem);margin-right:2px}
 """
 
-# %% ../../nbs/judge/12_report.ipynb #6ee3c17e
+# %% ../../nbs/judge/12_report.ipynb #95edcede
 def _sections(run:Run, explain:Callable|None) -> list:
     "The sections of a run's page."
     report,answers,thumbs = run.report,run.answers_table,Thumbnails()
@@ -115,6 +115,7 @@ def _sections(run:Run, explain:Callable|None) -> list:
     if explain: res.append(_section('What the network looks at', *_or_note(_explanations, run, shown, explain, thumbs)))
     return [*thumbs.note, *res, _section('Recipe', *option_tables(run.config)), _section('Data', *data_tables(run))]
 
+# %% ../../nbs/judge/12_report.ipynb #11670b55
 def _page(run:Run, explain:Callable|None) -> str:
     "A run's page as HTML."
     name = run.path.absolute().name
@@ -122,6 +123,7 @@ def _page(run:Run, explain:Callable|None) -> str:
     made = P('Macro F1 ', Strong(best), f". Made {run.config.get('created', '')}.")
     return html_page(f'{name}: macro F1 {best}', H1(name), made, *_sections(run, explain), style=_STYLE)
 
+# %% ../../nbs/judge/12_report.ipynb #6ee3c17e
 def write_html(
     run, # a finished run, or its folder
     out:str|Path=None, # the file to write; `report.html` in the run's folder unless told

@@ -76,11 +76,6 @@ def _quiet():
 # %% ../../nbs/learn/11_to_onnx.ipynb #6d017711
 _NAMES = dict(input_names=['pixels'], output_names=['logits'])
 
-def _traced(net:nn.Module, example:Tensor, path:str|Path):
-    "By following one pass: in a fiftieth of the other's time."
-    free = {o: {0: 'n'} for o in ('pixels', 'logits')}
-    torch.onnx.export(net, (example,), path, **_NAMES, dynamo=False, opset_version=17, dynamic_axes=free)
-
 def _captured(net:nn.Module, example:Tensor, path:str|Path):
     "By reading the program: knows loops and branches."
     torch.onnx.export(net, (example,), path, **_NAMES, dynamo=True, external_data=False,
@@ -90,6 +85,7 @@ def _same(net:nn.Module, path:str|Path, size:int) -> bool:
     "Does the file answer one picture and three as the network does?"
     import onnxruntime as ort
     options = ort.SessionOptions()
+    options.intra_op_num_threads = 1 # none that a fork would miss
     options.log_severity_level = 4
     session = ort.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     for n in (1, 3):
@@ -100,9 +96,10 @@ def _same(net:nn.Module, path:str|Path, size:int) -> bool:
 
 # %% ../../nbs/learn/11_to_onnx.ipynb #e126d693
 def _try_traced(net:nn.Module, example:Tensor, path:str|Path) -> bool: # did it work?
-    "Export by tracing, and see that the file answers as the network does."
+    "Export by following one pass, and see that the file answers as the network does."
+    free = {o: {0: 'n'} for o in ('pixels', 'logits')}
     try:
-        _traced(net, example, path)
+        torch.onnx.export(net, (example,), path, **_NAMES, dynamo=False, opset_version=17, dynamic_axes=free)
         return _same(net, path, example.shape[1])
     except Exception: return False # torch may have given it up, or not know an operation
 

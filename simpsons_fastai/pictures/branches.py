@@ -53,7 +53,7 @@ def tree(
         here.pictures.append(path)
     return top
 
-# %% ../../nbs/pictures/05_branches.ipynb #c83d1a53
+# %% ../../nbs/pictures/05_branches.ipynb #173c0545
 def _repeats(o:Folder, parent:Folder) -> bool:
     "Does a folder hold what stands beside it once more?"
     beside = parent.folders.keys() - {o.name}
@@ -63,6 +63,7 @@ def _repeats(o:Folder, parent:Folder) -> bool:
     if o.name in (parent.name, 'sample'): return 2*known >= len(o.folders)
     return known == len(o.folders) > 1
 
+# %% ../../nbs/pictures/05_branches.ipynb #33d3b53e
 def _merge(o:Folder, into:Folder):
     "Put all that a folder holds into another."
     waiting = [(o, into)]
@@ -72,6 +73,7 @@ def _merge(o:Folder, into:Folder):
         into.places |= o.places
         waiting += [(inner, into.folders.setdefault(name, Folder(name))) for name,inner in o.folders.items()]
 
+# %% ../../nbs/pictures/05_branches.ipynb #c83d1a53
 def fold(
     top:Folder, # is changed
 ) -> list: # paths of the pictures that were in such folders

@@ -22,7 +22,7 @@ from ..core import SimpsonsError, say
 from .open import Limits, PictureError
 from .decoder import Costly, Order, decoded, __name__ as PROGRAM
 
-# %% ../../nbs/pictures/18_decoders.ipynb #800fea4a
+# %% ../../nbs/pictures/18_decoders.ipynb #011ef0b9
 _OURS = dict(JPEGMEM='100M', MALLOC_MMAP_THRESHOLD_='1048576', MALLOC_ARENA_MAX='1', OPENBLAS_NUM_THREADS='1')
 
 def _environment() -> dict:
@@ -33,6 +33,7 @@ def _environment() -> dict:
 class GivenUp(PictureError):
     "A picture that its decoder did not survive."
 
+# %% ../../nbs/pictures/18_decoders.ipynb #800fea4a
 class Decoder:
     "A process that decodes one picture at a time; replaced when it is given up."
     process = None
@@ -67,7 +68,7 @@ class Decoder:
         except TimeoutExpired: process.kill()
         return process.wait()
 
-# %% ../../nbs/pictures/18_decoders.ipynb #79535f18
+# %% ../../nbs/pictures/18_decoders.ipynb #9c9d8c51
 @patch
 def _await(self:Decoder):
     "Let the process begin, if it has not."
@@ -79,6 +80,7 @@ def _await(self:Decoder):
         if self.ready: return
     raise SimpsonsError(f'decoders do not start: see what python -m {PROGRAM} 0 0 0 says')
 
+# %% ../../nbs/pictures/18_decoders.ipynb #7f0652b2
 @patch
 def _asked(self:Decoder, order:bytes, data:bytes) -> np.ndarray:
     "Let the process decode."
@@ -91,6 +93,7 @@ def _asked(self:Decoder, order:bytes, data:bytes) -> np.ndarray:
 
 _WHY = {-getattr(signal, 'SIGPROF', 0): 'takes too long to decode', -9: 'takes too much time or memory to decode'}
 
+# %% ../../nbs/pictures/18_decoders.ipynb #79535f18
 @patch
 def pixels(self:Decoder,
     order:bytes, # an `Order`, as JSON

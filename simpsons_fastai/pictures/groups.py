@@ -18,7 +18,7 @@ from ..core import SimpsonsError, n_threads, track, write_whole
 from .cache import cache_folder, files_key
 from .near import close_pairs, fingerprint
 
-# %% ../../nbs/pictures/08_groups.ipynb #0c0b06c4
+# %% ../../nbs/pictures/08_groups.ipynb #3c1c9374
 def _prints(paths:list) -> dict:
     "The fingerprints of pictures, as arrays; `read` says which could be opened."
     n = len(paths)
@@ -32,6 +32,7 @@ def _prints(paths:list) -> dict:
         for _ in track((o for part in parts for o in pool.map(fill, part)), 'pictures compared:', total=n): pass
     return res
 
+# %% ../../nbs/pictures/08_groups.ipynb #e11d1d94
 def _keep(file:Path, prints:dict, most:int=20):
     "Write fingerprints beside those of the last few sets of pictures."
     with suppress(OSError): # a full disk; they are found again next time
@@ -39,6 +40,7 @@ def _keep(file:Path, prints:dict, most:int=20):
         old = sorted(file.parent.glob('*.npz'), key=lambda o: o.stat().st_mtime)[:-most]
         for o in old: o.unlink()
 
+# %% ../../nbs/pictures/08_groups.ipynb #0c0b06c4
 def kept_prints(
     paths:Iterable, # of pictures
     keep:bool=True, # for the next time
@@ -52,7 +54,7 @@ def kept_prints(
     if keep: _keep(file, res)
     return res
 
-# %% ../../nbs/pictures/08_groups.ipynb #7d0fba4b
+# %% ../../nbs/pictures/08_groups.ipynb #c376018d
 _ODD = np.packbits(np.tile([False, True], 32)).view(np.uint64)[0] # the bits of odd horizontal frequencies
 
 def _joined(n:int, pairs:Iterator) -> np.ndarray: # int (n,)
@@ -65,6 +67,7 @@ def _joined(n:int, pairs:Iterator) -> np.ndarray: # int (n,)
         group = connected_components(edges, directed=False)[1][group]
     return pd.factorize(group)[0]
 
+# %% ../../nbs/pictures/08_groups.ipynb #7cf13c4d
 def _in_bulk(pairs:Iterator, most:int=2**18) -> Iterator:
     "The blocks, several at once, but for a large one."
     waiting,count = [],0
@@ -76,6 +79,7 @@ def _in_bulk(pairs:Iterator, most:int=2**18) -> Iterator:
             waiting,count = [],0
     if waiting: yield np.concatenate(waiting, 1)
 
+# %% ../../nbs/pictures/08_groups.ipynb #078e662d
 def _firsts(cells) -> np.ndarray: # int (2, n)
     "Each row beside the first one of the same cell; an empty cell is like no other."
     code = pd.factorize(np.asarray(cells))[0]
@@ -83,6 +87,7 @@ def _firsts(cells) -> np.ndarray: # int (2, n)
     _,first = np.unique(code[rows], return_index=True)
     return np.stack([rows, rows[first[code[rows]]]])
 
+# %% ../../nbs/pictures/08_groups.ipynb #dc6f2a78
 def _look_alike(prints:dict, rows:np.ndarray, distance:int, tolerance:float, mirrored:bool) -> Iterator: # of int (2, k)
     "The near copies among some rows."
     bits,thumbs = prints['bits'][rows],prints['thumb'][rows]
@@ -91,6 +96,7 @@ def _look_alike(prints:dict, rows:np.ndarray, distance:int, tolerance:float, mir
         bits,thumbs = np.concatenate([bits, bits ^ _ODD]),np.concatenate([thumbs, flipped])
     for pairs,_ in close_pairs(bits, thumbs, distance, tolerance): yield rows[pairs%len(rows)]
 
+# %% ../../nbs/pictures/08_groups.ipynb #7d0fba4b
 def near_groups(
     table:pd.DataFrame, # with a column `path`; rows of one `group`, where it has that, are copies in any case
     distance:int=10, # the most bits of the hashes' 64 that may differ

@@ -51,7 +51,7 @@ class _Layout(NamedTuple):
         if len(raw) < n: raise _Odd('truncated')
         return int.from_bytes(raw, 'little' if self.order == '<' else 'big')
 
-# %% ../../nbs/pictures/00_guard.ipynb #53f8e313
+# %% ../../nbs/pictures/00_guard.ipynb #70ae5f4d
 def _layout(data) -> _Layout|None:
     "The layout of a TIFF; nothing where this is none."
     head = bytes(data[:4])
@@ -60,6 +60,7 @@ def _layout(data) -> _Layout|None:
     if head == b'II+\0': return _Layout('<', True)
     return _Layout('>', True) if head == b'MM\0+' else None
 
+# %% ../../nbs/pictures/00_guard.ipynb #81f6b282
 def _tag(data, at:int, o:_Layout) -> Tag:
     "The entry at a place."
     kind = o.number(data, at, 2)
@@ -69,6 +70,7 @@ def _tag(data, at:int, o:_Layout) -> Tag:
     inside = count*unit <= wide
     return Tag(kind, count, count*unit, o.number(data, at + 4 + wide, unit if inside and unit in (1, 2, 4, 8) else wide))
 
+# %% ../../nbs/pictures/00_guard.ipynb #53f8e313
 def directory(
     data, # bytes, or `FileBytes`, of a TIFF
     at:int=None, # where the directory lies; the first unless told
@@ -84,7 +86,7 @@ def directory(
     end = start + n*o.entry
     return tags, o.number(data, end, wide) if end + wide <= len(data) else 0
 
-# %% ../../nbs/pictures/00_guard.ipynb #59e6f61c
+# %% ../../nbs/pictures/00_guard.ipynb #111a06dc
 _STRIPS = (273, 279, 324, 325)
 
 def _check_tags(tags:list, length:int, max_pixels:int, bounds:Bounds):
@@ -97,6 +99,7 @@ def _check_tags(tags:list, length:int, max_pixels:int, bounds:Bounds):
     if tile > max_pixels: raise _Odd(f'a tile of {tile:,} pixels')
     if said.get(277, 1)*max(8, said.get(258, 8) if said.get(258, 8) <= 64 else 8) > 8*bounds.depth: raise _Odd(f'{said[277]} samples a pixel')
 
+# %% ../../nbs/pictures/00_guard.ipynb #81fca710
 def _check_tiff(data, max_pixels:int, bounds:Bounds):
     "Raise for a TIFF, or an EXIF block, that no honest program writes. The sub-directories of EXIF and GPS count, too."
     at, seen, total = None, set(), 0
@@ -113,6 +116,7 @@ def _check_tiff(data, max_pixels:int, bounds:Bounds):
         waiting += [o.first for o in tags if o.kind in (34665, 34853, 40965) and 0 < o.first < len(data)]
         if 0 < following < len(data): waiting.append(following)
 
+# %% ../../nbs/pictures/00_guard.ipynb #59e6f61c
 def _check_exif(block, bounds:Bounds):
     "Raise for an EXIF block that is too long or claims too much; one that cannot be read harms nobody."
     block = block[6:] if bytes(block[:6]) == b'Exif\0\0' else block
@@ -147,7 +151,7 @@ def _check_jpeg(data, max_pixels:int, bounds:Bounds):
         if marker == 0xe1 and bytes(data[start:start + 6]) == b'Exif\0\0': exif += bytes(data[start + 6:end])
     _check_exif(exif, bounds)
 
-# %% ../../nbs/pictures/00_guard.ipynb #55f215e8
+# %% ../../nbs/pictures/00_guard.ipynb #7bffba7f
 def _check_parts(data, parts, pixels:tuple, bounds:Bounds):
     "Raise for too many parts, or too many bytes in those that hold no pixels; `parts` yields (kind, start, end)."
     total = 0
@@ -160,6 +164,7 @@ def _check_parts(data, parts, pixels:tuple, bounds:Bounds):
         if total > bounds.metadata: raise _Odd(f'over {bounds.metadata:,} bytes beside the picture')
         if is_exif: _check_exif(bytes(data[start:end]), bounds)
 
+# %% ../../nbs/pictures/00_guard.ipynb #e584114c
 def _png_chunks(data):
     at = 8
     while at + 8 <= len(data):
@@ -167,6 +172,7 @@ def _png_chunks(data):
         yield bytes(data[at + 4:at + 8]), at + 8, min(at + 8 + length, len(data))
         at += 12 + length
 
+# %% ../../nbs/pictures/00_guard.ipynb #b3fafb54
 def _riff_chunks(data):
     at = 12
     while at + 8 <= len(data):
@@ -174,6 +180,7 @@ def _riff_chunks(data):
         yield bytes(data[at:at + 4]), at + 8, min(at + 8 + length, len(data))
         at += 8 + length + length%2
 
+# %% ../../nbs/pictures/00_guard.ipynb #55f215e8
 def _boxes(data):
     at = 0
     while at + 8 <= len(data):

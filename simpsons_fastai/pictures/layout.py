@@ -73,13 +73,14 @@ def splits_in(
     classes = o.folders.keys() - words.keys()
     return {name: split for name,split in words.items() if set() < _holds(o.folders[name]) <= classes}
 
-# %% ../../nbs/pictures/05_layout.ipynb #0db28824
+# %% ../../nbs/pictures/05_layout.ipynb #90789b47
 class Part(NamedTuple):
     "What a split holds."
     split:str # train, valid, test or pred; empty where nothing says it
     folder:Folder # whose folders are the classes
     is_beside:bool = False # pictures beside splits or wrappers, of no class
 
+# %% ../../nbs/pictures/05_layout.ipynb #dc20502f
 def _are_splits(found:dict, split:str, o:Folder, known:set) -> bool:
     "May these be splits, inside of a split?"
     if not split or not found: return bool(found)
@@ -87,6 +88,7 @@ def _are_splits(found:dict, split:str, o:Folder, known:set) -> bool:
     if len(set(found.values())) > 1: return all(o.folders[name].folders for name in found)
     return set(found.values()) == {split}
 
+# %% ../../nbs/pictures/05_layout.ipynb #b3b331a1
 def _rest(o:Folder, without:Iterable) -> Folder:
     "A folder without some of its folders."
     res = Folder(o.name)
@@ -94,6 +96,7 @@ def _rest(o:Folder, without:Iterable) -> Folder:
     res.folders = {name: inner for name,inner in o.folders.items() if name not in without}
     return res
 
+# %% ../../nbs/pictures/05_layout.ipynb #0db28824
 def _opened(split:str, o:Folder, known:set) -> tuple: # (further (split, folder), a `Part` if there is one)
     "One step down."
     found = splits_in(o)

@@ -88,18 +88,18 @@ def label(
     shard:int=1000, # rows a file, about
     engine:str='local', # local, this process; or ray, a cluster
     address:str=None, # of the cluster, as auto or 10.0.0.1:6379; RAY_ADDRESS, or here, unless told
-    **how # as for `Predictor`; with Ray `n_workers` cores a worker
+    **kwargs # as for `Predictor`; with Ray `n_workers` cores a worker
 ) -> Path: # `out`
     "Name what is in every picture and video of an archive."
     options = dict(fps=float(fps), scenes=scenes, k=k, bs=bs, shard=shard)
     check_options(**options)
     _check_engine(engine, address)
     sources = absolute_sources(source)
-    predictor = item_predictor(bundle, **how)
+    predictor = item_predictor(bundle, **kwargs)
     out = _made(Path(out).expanduser())
     with lock_folder(out, 'written'):
         plan = begin(out, sources, predictor.bundle, options | _settled(predictor))
-        say(_carry_out(plan, predictor, engine, address, how).summary)
+        say(_carry_out(plan, predictor, engine, address, kwargs).summary)
     return out
 
 # %% ../../nbs/serve/18_archive.ipynb #7a49e69f

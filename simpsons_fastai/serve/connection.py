@@ -41,10 +41,11 @@ class Places:
         "Free a connection's place, if it has one."
         self.taken.discard(connection)
 
-# %% ../../nbs/serve/10_connection.ipynb #f322f46c
+# %% ../../nbs/serve/10_connection.ipynb #39742095
 _HEAD = 65_536 # bytes of a request's head
 _GRACE = 1. # seconds in which a new connection may ask for a place before it is cut to make room
 
+# %% ../../nbs/serve/10_connection.ipynb #f322f46c
 class Connection(HttpToolsProtocol):
     "A connection whose requests' heads come in time and are not endless; it has a place, or waits for one."
     timer = None # for a head to come

@@ -51,7 +51,7 @@ class Upload:
         "To show it."
         return Image.fromarray(_decoders().pixels(Order(side=side), self.data))
 
-# %% ../../nbs/serve/22_demo_answers.ipynb #55e7e375
+# %% ../../nbs/serve/22_demo_answers.ipynb #e30bd791
 NOBODY = 'nobody I know'
 UNSURE = 'not sure'
 
@@ -64,6 +64,7 @@ def in_words(
     sure = f'{answer.label or unsure} {answer.confidence:.0%}'
     return [Strong(unsure), f', at most {sure}'] if column.refuses(answer) else [Strong(sure)]
 
+# %% ../../nbs/serve/22_demo_answers.ipynb #55e7e375
 class OneColumn:
     "How the answers of a model with a single column are shown."
     asks = 'Who'

@@ -20,7 +20,7 @@ from .limits import Refusal
 from ..target import facts
 from ..text import visible
 
-# %% ../../nbs/serve/04_replies.ipynb #dab55832
+# %% ../../nbs/serve/04_replies.ipynb #a6f692d1
 class Sure(BaseModel):
     "A value, and how sure it is."
     label:str
@@ -31,6 +31,7 @@ class ColumnAnswer(Sure):
     refused:bool
     labels:list[Sure]|None = None # of a column of kind any: the values that are there
 
+# %% ../../nbs/serve/04_replies.ipynb #11546faf
 class Picture(BaseModel):
     "What is in a picture; or `error`, where it cannot be used."
     name:str
@@ -42,6 +43,7 @@ class Picture(BaseModel):
     tags:dict[str, ColumnAnswer]|None = None # of several columns
     error:str|None = None
 
+# %% ../../nbs/serve/04_replies.ipynb #dab55832
 class Answers(BaseModel):
     "The answer to `/predict`."
     model:str

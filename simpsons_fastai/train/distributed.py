@@ -112,7 +112,7 @@ class GoOnTogether(GoOn):
     def say_where(self, kept:dict):
         if is_main(): super().say_where(kept)
 
-# %% ../../nbs/train/43_distributed.ipynb #82d165db
+# %% ../../nbs/train/43_distributed.ipynb #44d4a9cc
 class KeepTogether(KeepCheckpoints):
     "The first process writes, at the ends of epochs, the random states of all."
     def copy(self) -> tuple:
@@ -127,6 +127,7 @@ class KeepTogether(KeepCheckpoints):
 
     def after_batch(self): "Nothing: there is no checkpoint inside an epoch."
 
+# %% ../../nbs/train/43_distributed.ipynb #49280967
 class RefuseHalves(HalveBatches):
     "One process cannot halve its batches alone."
     def halve(self, n:int):
@@ -134,6 +135,7 @@ class RefuseHalves(HalveBatches):
         raise SimpsonsError(f'a batch of {n} pictures does not fit into the memory of {where}: '
                             'give a smaller --bs, or smaller pictures')
 
+# %% ../../nbs/train/43_distributed.ipynb #82d165db
 class StopTogether(StopOnSignal):
     "The first process hears a signal, and ends at once."
     def before_fit(self):

@@ -39,7 +39,7 @@ def _tried(f:Callable, *args, **kwargs) -> tuple: # result and error, one of the
     try: return f(*args, **kwargs), None
     except TOLD as e: return None, e
 
-# %% ../../nbs/train/41_processes.ipynb #fc5493b8
+# %% ../../nbs/train/41_processes.ipynb #2ded8003
 def on_main(
     f:Callable, # what the first process calls
     *args, **kwargs
@@ -52,6 +52,7 @@ def on_main(
     if said[0][1]: raise said[0][1]
     return res if is_main() else said[0][0]
 
+# %% ../../nbs/train/41_processes.ipynb #67b17e91
 def everywhere(
     f:Callable, # what every process calls
     *args, **kwargs
@@ -62,6 +63,7 @@ def everywhere(
     if first := next(filter(None, from_all(error)), None): raise first
     return res
 
+# %% ../../nbs/train/41_processes.ipynb #fc5493b8
 def in_turn(
     f:Callable, # what every process calls
 ): # its own answer
