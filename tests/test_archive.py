@@ -252,10 +252,10 @@ def test_a_full_disk_is_told_and_gone_on_from(archive, whole, tmp_path):
     "As on a full disk, no file can grow beyond a kilobyte once the shards are written."
     out = tmp_path/'full'
     code = ('import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))\n'
-            'from simpsons_fastai.core import exit_on_error; from simpsons_fastai.serve import archive\n'
-            'write = archive.pq.write_table\n'
+            'from simpsons_fastai.core import exit_on_error; from simpsons_fastai.serve import archive, archive_plan\n'
+            'write = archive_plan.pq.write_table\n'
             'def small(*args, **kwargs): resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY)); return write(*args, **kwargs)\n'
-            'archive.pq.write_table = small\n'
+            'archive_plan.pq.write_table = small\n'
             f'exit_on_error(archive.label, "demo", {str(archive[0])!r}, {str(out)!r}, **{HOW!r})')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and f'{out} cannot be written to' in done.stderr and 'Traceback' not in done.stderr, done.stderr
