@@ -27,13 +27,18 @@ def test_scores_of_one_value(seed):
     truth, said = rng.choice(there, n), rng.choice(named, n)
     said = np.where(rng.random(n) < rng.random(), truth, said)
     got = column_scores(column, truth, said)
-    assert got['macro_f1'] == pytest.approx(f1_score(truth, said, average='macro', zero_division=0))
+    occur = np.unique(truth)
+    every = dict(average='macro', zero_division=0)
+    assert got['macro_f1'] == pytest.approx(f1_score(truth, said, labels=occur, **every)) and got['classes'] == len(occur)
+    assert got['macro_f1_all'] == pytest.approx(f1_score(truth, said, labels=range(k), **every))
+    assert got['micro_f1'] == pytest.approx(accuracy_score(truth, said))
     assert got['weighted_f1'] == pytest.approx(f1_score(truth, said, average='weighted', zero_division=0))
     assert got['accuracy'] == pytest.approx(accuracy_score(truth, said)) and got['n'] == n
     each = precision_recall_fscore_support(truth, said, labels=range(k), zero_division=0)
     assert np.allclose([list(o.values()) for o in got['per_class'].values()], np.stack(each, 1))
     true, answered = column.indicator(truth), column.indicator(said)
-    assert drawn_f1(true, answered, np.ones((1, n)))[0] == pytest.approx(got['macro_f1'])
+    sums = [o.sum(0, keepdims=True) for o in (true & answered, true, answered)]
+    assert drawn_f1(*sums)[0] == pytest.approx(got['macro_f1'])
     assert macro_f1(column, answered.astype(float), truth) == pytest.approx(got['macro_f1'])
 
 
@@ -44,7 +49,7 @@ def test_scores_of_any_values(seed):
     share = rng.random(k)*(rng.random(k) < .7) # some are in no picture
     truth, said = (rng.random((2, n, k)) < share)
     got = column_scores(column, truth.astype(np.float32), said)
-    each = [f1_score(truth[:, i], said[:, i], zero_division=0) for i in np.flatnonzero((truth | said).any(0))]
+    each = [f1_score(truth[:, i], said[:, i], zero_division=0) for i in np.flatnonzero(truth.any(0))]
     assert got['macro_f1'] == pytest.approx(np.mean(each) if each else 0)
     assert got['weighted_f1'] == pytest.approx(f1_score(truth, said, average='weighted', zero_division=0))
     assert got['accuracy'] == pytest.approx((truth == said).all(1).mean())

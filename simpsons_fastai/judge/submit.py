@@ -15,7 +15,6 @@ from ..core import SimpsonsError, say, track, write_whole
 from .evaluate import scores
 from .numbers import score_line
 from ..pictures.open import PictureError
-from ..pictures.table import read_table
 from ..pictures.walk import natural_key, pictures_folder, pictures_of
 from ..model.bundle import Bundle, load_bundle
 from ..model.predictor import Predictor
@@ -63,7 +62,7 @@ def _labels(answers:dict) -> dict: # name to label
     good = Counter(o.label for name,o in answers.items() if name not in broken)
     if not good:
         raise SimpsonsError(f'none of the {len(answers)} pictures can be read, as {next(iter(broken.values())).reason}: give other pictures')
-    common = good.most_common(1)[0][0]
+    common = min(good, key=lambda o: (-good[o], o))
     for name,o in broken.items(): say(f'{name}: {o.reason}; its row says {common}, the most frequent answer')
     return {name: common if name in broken else o.label for name,o in answers.items()}
 
@@ -80,8 +79,12 @@ def _known(
     files:dict, # the test pictures, by name
 ) -> dict: # name to label
     "The labels that a table has of the test pictures, found by the names of files."
-    table = read_table(truth)
-    labels = {Path(path).name: label for path,label in zip(table.path, table.label) if isinstance(label, str)}
+    try: rows = list(csv.DictReader(Path(truth).read_text(encoding='utf-8-sig').splitlines()))
+    except (OSError, ValueError, csv.Error) as e:
+        raise SimpsonsError(f'the table {truth} cannot be read ({e}): give another CSV file') from None
+    if not rows or not {'path', 'label'} <= rows[0].keys():
+        raise SimpsonsError(f'the table {truth} has no columns path and label, or no rows: give one of the true labels')
+    labels = {Path(o['path']).name: o['label'] for o in rows if o['path'] and o['label']}
     if known := {o: labels[o] for o in files if o in labels}: return known
     raise SimpsonsError(f'{truth} names none of the {len(files)} test pictures: give a table whose files have their names')
 

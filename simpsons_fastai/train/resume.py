@@ -32,8 +32,9 @@ def same_data(
     file,data = session.checkpoints/'data.csv',data_table(dls)
     if compare and file.is_file():
         old = pd.read_csv(file, dtype=dict(path=str, label=str, split=str), keep_default_na=False)
-        old['path'] = Run(session.folder).located(old.path)
-        if found := data_difference(old, data):
+        old['path'] = pd.Series(Run(session.folder).located(old.path), old.index, dtype=str)
+        here = data.assign(path=pd.Series(map(os.path.abspath, data.path), data.index, dtype=str))
+        if found := data_difference(old, here):
             raise SimpsonsError(f'the data of {session.folder} changed since: {found}: '
                                 'put them back, train in another folder, or force it')
     try:
