@@ -407,10 +407,10 @@ def load(server, pictures, clients=12, seconds=3, path='/predict', key=None):
 
 
 def test_what_was_accepted_is_answered_before_the_end(bundle, pictures):
-    with served(bundle) as o:
+    with served(bundle, limits=dict(drain=5.)) as o: # what is asked below must come before the door is closed
         with load(o, pictures) as figures:
             o.process.terminate()
-            time.sleep(.3)
+            while call(o.url, '/ready')[0] == 200: time.sleep(.01)
             status, headers, body = call(o.url, '/predict', b'')
             assert status == 503 and 'stopping' in json.loads(body)['error'] and headers['retry-after'] and headers['connection'] == 'close'
             assert call(o.url, '/ready')[0] == 503 and call(o.url, '/health')[0] == 200
