@@ -258,7 +258,7 @@ def test_the_page_forbids_what_a_sanitiser_would_miss(tricked, elsewhere, browse
     page.wait_for_timeout(500)
     assert page.url.startswith(tricked) and elsewhere[1] == []
     page.goto(f'{elsewhere[0]}/asked')
-    assert elsewhere[1] == ['/asked'] # it does hear what it is asked
+    assert elsewhere[1][0] == '/asked' # it does hear what it is asked; a browser asks for the page's icon, too
     page.close()
 
 
