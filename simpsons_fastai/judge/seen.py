@@ -32,8 +32,8 @@ def same_files(
 ) -> np.ndarray: # bool (n,)
     "Which files are among others, by their place or byte for byte."
     paths,others = real_paths(paths), real_paths(others)
-    sizes = [_size(o) for o in paths]
-    alike = {_content(o) for o in others if _size(o) in set(sizes) - {-1}} - {''}
+    sizes = set(map(_size, paths)) - {-1}
+    alike = {_content(o) for o in others if _size(o) in sizes} - {''}
     places = set(others)
     return np.array([o in places or bool(alike) and _content(o) in alike for o in paths], bool)
 
