@@ -143,7 +143,9 @@ class LowerOnPlateau(ReduceLROnPlateau):
     def __init__(self): super().__init__('f1_score', patience=2, factor=5)
 
 # %% ../../nbs/learn/16_fit.ipynb #fe52d88f
-def _one_cycle(learn:Learner, r:Recipe, **kwargs): learn.fit_one_cycle(r.epochs, r.lr, wd=r.wd, **kwargs)
+def _one_cycle(learn:Learner, r:Recipe, **kwargs):
+    learn.unfreeze()
+    learn.fit_one_cycle(r.epochs, r.lr, wd=r.wd, **kwargs)
 
 def _fine_tune(learn:Learner, r:Recipe, **kwargs):
     learn.fine_tune(r.epochs, r.lr, freeze_epochs=r.freeze_epochs, wd=r.wd, **kwargs)

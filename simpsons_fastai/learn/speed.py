@@ -6,7 +6,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/speed.html.md"""
 
 # %% auto #0
 __all__ = ['present_device', 'SpeedPolicy', 'speed_policy', 'ChannelsLast', 'Autocast', 'CPUPrecision', 'leave_autocast',
-           'speed_cbs', 'ProgressiveResize', 'Compile']
+           'Captured', 'speed_cbs', 'ProgressiveResize', 'Compile']
 
 # %% ../../nbs/learn/13_speed.ipynb #04422b44
 from contextlib import ExitStack
@@ -35,6 +35,7 @@ class SpeedPolicy:
     dtype:torch.dtype|None # of autocast's multiplications; None leaves float32
     channels_last:bool # the memory format of pictures and filters
     why:str # in a few words
+    captured:bool = False # the network's way as one CUDA graph
 
     @property
     def memory_format(self) -> torch.memory_format: return torch.channels_last if self.channels_last else torch.contiguous_format
@@ -42,18 +43,19 @@ class SpeedPolicy:
     @property
     def precision(self) -> str: return str(self.dtype or 'float32').removeprefix('torch.')
     @property
-    def name(self) -> str: return f"{self.precision}{', channels last' if self.channels_last else ''}"
+    def name(self) -> str:
+        return f"{self.precision}{', channels last' if self.channels_last else ''}{', captured' if self.captured else ''}"
     def __str__(self) -> str: return f'speed: {self.name} ({self.why})'
 
     def config(self) -> dict:
         "As JSON holds it."
-        return dict(precision=self.precision, channels_last=self.channels_last, why=self.why)
+        return dict(precision=self.precision, channels_last=self.channels_last, why=self.why, captured=self.captured)
 
     @classmethod
     def read(cls, o:dict):
         "From what `config` gave."
         dtype = None if o['precision'] == 'float32' else getattr(torch, o['precision'])
-        return cls(dtype, o['channels_last'], o['why'])
+        return cls(dtype, o['channels_last'], o['why'], o.get('captured', False))
 
 # %% ../../nbs/learn/13_speed.ipynb #21772c91
 def _cpu_policy() -> SpeedPolicy:
@@ -63,7 +65,7 @@ def _cpu_policy() -> SpeedPolicy:
 
 def _cuda_policy() -> SpeedPolicy:
     native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return SpeedPolicy(torch.bfloat16 if native else torch.float16, True, torch.cuda.get_device_name())
+    return SpeedPolicy(torch.bfloat16 if native else torch.float16, True, torch.cuda.get_device_name(), captured=True)
 
 # %% ../../nbs/learn/13_speed.ipynb #069cab0b
 def speed_policy(
@@ -128,6 +130,46 @@ def leave_autocast(
         kind = getattr(vars(cb).get('autocast'), 'device', None)
         if kind and torch.is_autocast_enabled(kind): cb.autocast.__exit__(None, None, None)
 
+# %% ../../nbs/learn/13_speed.ipynb #38a6ca72
+class Captured(Callback):
+    "Forward and backward as one CUDA graph, for training batches of the first one's shape; others run as ever."
+    order,run_valid = MixedPrecision.order + 1,False
+    def __init__(self,
+        dtype:torch.dtype=None, # of autocast's multiplications; None leaves float32
+    ):
+        self.dtype = dtype
+        self.shape = None # of the batches that are replayed
+
+    def before_fit(self): self.shape = None
+    def before_batch(self):
+        if self.shape is not None or hasattr(self, 'lr_finder') or num_distrib() > 1: return
+        self.shape = self.x.shape
+        try: self._capture(self.x.detach().clone())
+        except RuntimeError as e:
+            vars(self.model).pop('forward', None)
+            say(f'the step is not captured: {type(e).__name__}: {str(e).strip().splitlines()[0]}')
+        self.opt.zero_grad()
+
+    def after_fit(self): vars(self.model).pop('forward', None)
+    after_cancel_fit = after_fit
+
+# %% ../../nbs/learn/13_speed.ipynb #c1fbb2f8
+@patch
+def _record(self:Captured, x:Tensor):
+    "Let torch put a graph in the place of the network's `forward`; its trial runs leave no trace."
+    kept = {k: v.clone() for k,v in self.model.named_buffers()}
+    with torch.random.fork_rng([x.device]), autocast(x.device.type, self.dtype, self.dtype is not None, cache_enabled=False):
+        torch.cuda.make_graphed_callables(self.model, (x,), allow_unused_input=True)
+    for k,v in self.model.named_buffers(): v.data.copy_(kept[k])
+
+@patch
+def _capture(self:Captured, x:Tensor):
+    "The graph for pictures of the shape of `x` in training, the network itself for all else."
+    plain,shape = self.model.forward,x.shape
+    self._record(x)
+    replay = self.model.forward
+    self.model.forward = lambda x: (replay if x.shape == shape and self.model.training else plain)(x)
+
 # %% ../../nbs/learn/13_speed.ipynb #8b198427
 def speed_cbs(
     policy:SpeedPolicy, # from `speed_policy`
@@ -137,7 +179,8 @@ def speed_cbs(
     res = [ChannelsLast()] if policy.channels_last else []
     if policy.dtype is None: return res
     if torch.device(device).type == 'cpu': return [*res, CPUPrecision()]
-    return [*res, Autocast(AMPMode.BF16 if policy.dtype == torch.bfloat16 else AMPMode.FP16)]
+    captured = [Captured(policy.dtype)]*policy.captured
+    return [*res, Autocast(AMPMode.BF16 if policy.dtype == torch.bfloat16 else AMPMode.FP16), *captured]
 
 # %% ../../nbs/learn/13_speed.ipynb #dfabd9b4
 class ProgressiveResize(Callback):

@@ -60,5 +60,6 @@ def drop_unused(
     key = tuple(whole.items())
     if key not in _USED: _USED[key] = used_parameters(body)
     _drop(body, _USED[key])
-    body.dropped = [k for k in whole if k not in body.state_dict()]
+    kept = body.state_dict().keys()
+    body.dropped = [k for k in whole if k not in kept]
     return model

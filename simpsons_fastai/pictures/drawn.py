@@ -8,8 +8,9 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/pictures/drawn.html.md""
 __all__ = ['FRAME', 'draw_scene', 'mini_frame', 'springfield_mini', 'springfield_video']
 
 # %% ../../nbs/pictures/11_drawn.ipynb #4ac524d1
-import random
+import io, random
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -170,6 +171,14 @@ def _check_new(path:Path, n:int):
         raise SimpsonsError(f'{path} exists already: give another folder, or remove it first')
 
 # %% ../../nbs/pictures/11_drawn.ipynb #fc258cc9
+@lru_cache(maxsize=256)
+def _mini_jpeg(i:int, seed:int) -> tuple[str, bytes]:
+    "A frame's person and file; the newest few stay at hand, as small sets are made again and again."
+    who,im = mini_frame(i, seed)
+    file = io.BytesIO()
+    im.save(file, 'JPEG', quality=90)
+    return who.name,file.getvalue()
+
 def springfield_mini(
     path:str|Path, # the folder to make; it must not exist, or be empty
     n:int=1800, # pictures in all, at least 60; of some hundred, not everybody is in the test
@@ -180,11 +189,11 @@ def springfield_mini(
     _check_new(path, n)
     with write_whole_folder(path) as tmp:
         for i in track(range(n), 'frames drawn:'):
-            who,im = mini_frame(i, seed)
+            name,jpeg = _mini_jpeg(i, seed)
             part = 'test' if i%6 == 5 and i >= len(TOWNSFOLK) else 'train'
-            dest = tmp/part/who.name/f'{i:05}.jpg'
+            dest = tmp/part/name/f'{i:05}.jpg'
             dest.parent.mkdir(parents=True, exist_ok=True)
-            im.save(dest, quality=90)
+            dest.write_bytes(jpeg)
     return path
 
 # %% ../../nbs/pictures/11_drawn.ipynb #8feaaec2
