@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINI := data/mini
 
-.PHONY: env train check test lint fast chaos app readme notebooks bench bench-long bench-speed gpu oldest load hostile fuzz demo-model browser check-export check-clean check-readme check-notebooks
+.PHONY: env train check test lint fast chaos app readme notebooks bench bench-long bench-speed gpu oldest load hostile fuzz demo-model browser check-export check-clean check-readme check-notebooks families
 env: $(VENV)/.installed
 $(VENV)/.installed: settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'simpsons_fastai needs Python 3.11 or newer: make PYTHON=python3.11'; exit 1; }
@@ -38,6 +38,10 @@ test: env browser lint check-export check-clean check-readme check-notebooks
 chaos: env
 	$(BIN)/python -m pytest -m chaos tests/test_resume.py
 	$(BIN)/python tests/chaos.py --kills 100
+
+# of every family of timm's networks: what stays of a network is what runs; 3 minutes
+families: env
+	$(BIN)/python -m pytest -m families tests/test_families.py
 
 # nbdev_export leaves no difference
 check-export: env

@@ -3,7 +3,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 from fastai.vision.all import Callback, CrossEntropyLossFlat, DataLoader, DataLoaders, Learner, nn
-from simpsons_fastai.learn.speed import Autocast, CPUPrecision, speed_cbs, SpeedPolicy
+from simpsons_fastai.learn.speed import Autocast, Captured, CPUPrecision, speed_cbs, SpeedPolicy
 
 
 class Raising(Callback):
@@ -63,3 +63,61 @@ def test_the_same_learner_goes_on_after_it():
 def test_every_policy_uses_the_one_that_leaves():
     for device,dtype in (('cpu', torch.bfloat16), ('cuda', torch.bfloat16), ('cuda', torch.float16)):
         assert [isinstance(o, Autocast) for o in speed_cbs(SpeedPolicy(dtype, False, 'a test'), device)] == [True]
+
+
+class Recorded:
+    "What torch's capture leaves behind, without a GPU: a `forward` that counts the batches it was given."
+    def __init__(self): self.shapes = []
+    def __call__(self, cb, x):
+        plain = cb.model.forward
+        def replay(x):
+            self.shapes.append(x.shape)
+            return plain(x)
+        cb.model.forward = replay
+
+
+def test_training_batches_of_the_first_shape_are_replayed_and_nothing_stays(monkeypatch):
+    recorded = Recorded()
+    monkeypatch.setattr(Captured, '_record', lambda cb, x: recorded(cb, x))
+    learn = learner(Captured(torch.bfloat16))
+    learn.dls.train.bs, learn.dls.train.drop_last = 5, False # batches of 5, 5 and 2
+    fit(learn)
+    assert recorded.shapes == [(5, 4), (5, 4)] and 'forward' not in vars(learn.model)
+    fit(learn)
+    assert len(recorded.shapes) == 4, 'a second fit captures anew'
+    learn.model.error = RuntimeError('broken')
+    with pytest.raises(RuntimeError): fit(learn)
+    learn.model.error = None
+    fit(learn)
+    assert recorded.shapes[-2:] == [(5, 4), (5, 4)] and 'forward' not in vars(learn.model)
+
+
+def test_what_cannot_be_captured_is_trained_all_the_same(monkeypatch, capsys):
+    def refuse(cb, x): raise RuntimeError('operation not permitted when stream is capturing\nat line 5')
+    monkeypatch.setattr(Captured, '_record', refuse)
+    learn = learner(Captured())
+    fit(learn)
+    said = [o for o in capsys.readouterr().out.splitlines() if 'captured' in o]
+    assert said == ['the step is not captured: RuntimeError: operation not permitted when stream is capturing']
+    assert len(learn.recorder.losses) == 3
+
+
+def test_a_gpu_captures_and_a_cpu_does_not():
+    kinds = [type(o) for o in speed_cbs(SpeedPolicy(torch.bfloat16, True, 'a test', captured=True), 'cuda')]
+    assert Captured in kinds and not any(isinstance(o, Captured) for o in speed_cbs(SpeedPolicy(torch.bfloat16, True, 'a test'), 'cpu'))
+    policy = SpeedPolicy(torch.bfloat16, True, 'a test', captured=True)
+    assert SpeedPolicy.read(policy.config()) == policy and policy.name == 'bfloat16, channels last, captured'
+    assert not SpeedPolicy.read(dict(precision='float32', channels_last=True, why='0.5.0 wrote no more')).captured
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU here')
+def test_a_captured_training_is_the_eager_one_but_for_rounding():
+    def losses(captured):
+        torch.manual_seed(0)
+        learn = learner()
+        learn.dls.to('cuda')
+        learn.remove_cb(CPUPrecision)
+        learn.add_cbs(speed_cbs(SpeedPolicy(None, False, 'a test', captured=captured), 'cuda'))
+        fit(learn)
+        return torch.stack([torch.tensor(o) for o in learn.recorder.losses])
+    assert torch.allclose(losses(True), losses(False), atol=1e-5)

@@ -25,4 +25,4 @@ def test_weights_of_a_package_are_taken_where_the_hub_is_out_of_reach(no_hub, mi
     assert 'ImageNet weights of the package efficientnet_lite0' in capsys.readouterr().out
     theirs, ours = offline_weights('tf_efficientnet_lite0'), learn.model[0].model.state_dict()
     assert ours and all(torch.equal(v.cpu(), theirs[k]) for k, v in ours.items())
-    assert not learn.model[0].model.conv_stem.weight.requires_grad and learn.head == 'fastai'
+    assert not learn.model[0].model.conv_stem.weight.requires_grad and learn.head == 'linear'

@@ -58,10 +58,9 @@ def _fit_backbone(dls:DataLoaders, arch:str):
     if 'table' not in vars(dls): take_over(dls, pre)
 
 # %% ../../nbs/learn/14_learner.ipynb #1fe2e8fb
-def _usual_head(dls:DataLoaders, weights:str) -> str:
+def _usual_head(dls:DataLoaders) -> str:
     "The head's name, unless told."
-    if len(target_in(dls)) > 1: return 'tags'
-    return 'linear' if weights == 'none' else 'fastai'
+    return 'tags' if len(target_in(dls)) > 1 else 'linear'
 
 # %% ../../nbs/learn/14_learner.ipynb #414d6f93
 def _build(dls:DataLoaders, arch:str, head:str, kwargs:dict, **how) -> Learner:
@@ -70,6 +69,7 @@ def _build(dls:DataLoaders, arch:str, head:str, kwargs:dict, **how) -> Learner:
     args = dict(n_out=sum(target.sizes), normalize=False, **head_args(head, arch, target.sizes))
     learn = vision_learner(dls, arch, **how, **args | kwargs)
     learn.head = head
+    learn.fine_tune = partial(_fine_tune, learn)
     drop_unused(learn.model)
     if needs_whole(learn.loss_func): learn.recorder.loss = WholeLoss()
     return learn
@@ -92,6 +92,18 @@ def _dress(learn:Learner, dropout:float|None, *weights) -> str:
     learn.add_cb(EpochLines())
     return said
 
+# %% ../../nbs/learn/14_learner.ipynb #b786be27
+def _fine_tune(
+    learn:Learner,
+    epochs:int, # after those of the head alone
+    base_lr:float=4e-3, # of the head alone; half of it for all
+    freeze_epochs:int=1, # of the head alone
+    lr_mult:float=2., # how much faster the head learns than the lowest layers
+    **kwargs # of fastai's `fine_tune`
+):
+    "fastai's `fine_tune`, with rates that suit networks which have much to learn anew."
+    Learner.fine_tune(learn, epochs, base_lr, freeze_epochs, lr_mult, **kwargs)
+
 # %% ../../nbs/learn/14_learner.ipynb #d0abed80
 @delegates(vision_learner, but='dls arch normalize pretrained weights opt_func metrics cbs'.split())
 def simpsons_learner(
@@ -113,7 +125,7 @@ def simpsons_learner(
     line,state = require_imagenet(arch) if weights == 'imagenet' else ('', None)
     _fit_backbone(dls, arch)
     if loss != 'ce': kwargs.setdefault('loss_func', loss_of(loss, dls))
-    head = head or _usual_head(dls, weights)
+    head = head or _usual_head(dls)
     fetch = weights == 'imagenet' and state is None
     how = dict(pretrained=fetch, opt_func=opt_func, metrics=ifnone(metrics, metrics_of(target_in(dls))))
     learn = _build(dls, arch, head, kwargs, cbs=cbs, **how)

@@ -36,9 +36,9 @@ class _Data:
     freeze_epochs:int = _f(1, 'epochs of the head alone, where the schedule begins with it')
     bs:int = _f(64, 'pictures a batch')
     lr:float|None = _f(None, 'the largest learning rate; 8e-3 from scratch, 2e-3 for fine-tuning')
-    wd:float|None = _f(None, 'weight decay; 0.1 from scratch, 0.01 for fine-tuning')
+    wd:float|None = _f(None, 'weight decay; 0.1 unless told')
     weights:str = _f('imagenet', "'imagenet', 'none', a .safetensors or .pth file, or a bundle")
-    head:str|None = _f(None, 'linear from scratch, fastai for fine-tuning, tags for several columns; or plain',
+    head:str|None = _f(None, 'linear unless told, tags for several columns; or fastai, plain',
                        ('linear', 'fastai', 'plain', 'tags'))
     dropout:float|None = _f(None, "share of the head's inputs dropped in training; the head's own unless told")
     valid:float = _f(.2, 'share set aside for validation, where the data name none')
@@ -49,14 +49,14 @@ class _Data:
 # %% ../../nbs/learn/15_recipes.ipynb #a746e33e
 @dataclass(frozen=True)
 class Recipe(_Data):
-    "How to train. Fields that are None are settled by the weights, see `settled`, or are the backbone's own."
-    mix:str|None = _f(None, 'none, cutmix or mixup; cutmix from scratch, none for fine-tuning', ('none', 'cutmix', 'mixup'))
+    "How to train. Fields that are None are as usual, see `settled`, or the backbone's own."
+    mix:str|None = _f(None, 'none, cutmix or mixup; cutmix unless told', ('none', 'cutmix', 'mixup'))
     mix_share:float|None = _f(None, 'share of the batches that are mixed; 0.3 of cutmix, 0.5 of mixup unless told')
-    smoothing:float|None = _f(None, 'label smoothing, a share; 0.1 from scratch, 0 for fine-tuning and with the focal loss')
+    smoothing:float|None = _f(None, 'label smoothing, a share; 0.1 unless told, 0 with the focal loss')
     loss:str = _f('ce', 'ce (cross-entropy), weighted (by class frequency) or focal', ('ce', 'weighted', 'focal'))
-    sampler:str = _f('shuffle', 'shuffle, or balanced: every class as often', ('shuffle', 'balanced'))
+    sampler:str = _f('shuffle', 'shuffle; balanced, every class as often; or root, as the root of its count', ('shuffle', 'balanced', 'root'))
     opt:str = _f('adamw', 'adamw, adam, sgd or ranger', ('adamw', 'adam', 'sgd', 'ranger'))
-    schedule:str|None = _f(None, 'one_cycle, fine_tune, gradual or plateau; one_cycle from scratch, else fine_tune',
+    schedule:str|None = _f(None, 'one_cycle, fine_tune, gradual or plateau; one_cycle unless told',
                            ('one_cycle', 'fine_tune', 'gradual', 'plateau'))
     ema:float = _f(0., 'what a step keeps of the moving average of the weights, as 0.998; 0 averages nothing')
     early_stop:int = _f(0, 'stop after so many epochs without a better score; 0 never stops')
@@ -134,16 +134,17 @@ def asked(
     return dict(columns=columns[0] if len(columns) == 1 else columns, kinds=kinds)
 
 # %% ../../nbs/learn/15_recipes.ipynb #84ca7925
-_BY_WEIGHTS = dict( # from scratch, for fine-tuning
-    lr=(8e-3, 2e-3), wd=(.1, .01), head=('linear', 'fastai'),
-    mix=('cutmix', 'none'), smoothing=(.1, 0.), schedule=('one_cycle', 'fine_tune'))
+_USUAL = dict(wd=.1, head='linear', mix='cutmix', smoothing=.1, schedule='one_cycle')
+
+def _usual(recipe:Recipe) -> dict:
+    "What a field is unless told; weights that know something take smaller steps."
+    return _USUAL | dict(lr=8e-3 if str(recipe.weights) == 'none' else 2e-3)
 
 def takes_smoothing(recipe:Recipe) -> bool: return recipe.loss != 'focal'
 
 def settled(recipe:Recipe) -> Recipe:
-    "The recipe with every field that depends on the weights, or on what is asked, filled in."
-    fine = str(recipe.weights) != 'none'
-    values = {k: v[fine] for k,v in _BY_WEIGHTS.items() if getattr(recipe, k) is None}
+    "The recipe with every field that is usual, or depends on the weights or on what is asked, filled in."
+    values = {k: v for k,v in _usual(recipe).items() if getattr(recipe, k) is None}
     if recipe.head is None and (recipe.columns == 'all' or ',' in recipe.columns): values['head'] = 'tags'
     if not takes_smoothing(recipe): values['smoothing'] = 0.
     if values.get('mix', recipe.mix) == 'none': values['mix_share'] = None
@@ -172,7 +173,7 @@ def quick(recipe:Recipe) -> Recipe:
 
 # %% ../../nbs/learn/15_recipes.ipynb #aa29ea64
 _GPU = 'ImageNet weights (the network, once); a GPU for the whole of it'
-_JOURNEY = dict(task='Journey to Springfield: name the character in a frame', needs=_GPU)
+_JOURNEY = dict(task='Journey to Springfield: name the character in a frame', needs=_GPU, aug='frames', sampler='root')
 _COMPARED = dict(
     task='the same task, train / validation / test, tuned on validation', needs=_GPU,
     source='two backbones compared by F1 on the test part; no figure given',

@@ -140,7 +140,10 @@ class Captured(Callback):
         self.dtype = dtype
         self.shape = None # of the batches that are replayed
 
-    def before_fit(self): self.shape = None
+    def before_fit(self):
+        self.after_fit() # the fit before may have been broken off
+        self.shape = None
+
     def before_batch(self):
         if self.shape is not None or hasattr(self, 'lr_finder') or num_distrib() > 1: return
         self.shape = self.x.shape
@@ -177,10 +180,10 @@ def speed_cbs(
 ) -> list: # of callbacks, none where stock behaviour is kept
     "The fastai callbacks that carry out a policy."
     res = [ChannelsLast()] if policy.channels_last else []
+    if policy.captured: res.append(Captured(policy.dtype))
     if policy.dtype is None: return res
     if torch.device(device).type == 'cpu': return [*res, CPUPrecision()]
-    captured = [Captured(policy.dtype)]*policy.captured
-    return [*res, Autocast(AMPMode.BF16 if policy.dtype == torch.bfloat16 else AMPMode.FP16), *captured]
+    return [*res, Autocast(AMPMode.BF16 if policy.dtype == torch.bfloat16 else AMPMode.FP16)]
 
 # %% ../../nbs/learn/13_speed.ipynb #dfabd9b4
 class ProgressiveResize(Callback):
