@@ -10,7 +10,7 @@ from pathlib import Path
 
 warnings.filterwarnings('ignore')
 import pandas as pd, timm
-from fastai.vision.all import ImageDataLoaders, Resize, accuracy, aug_transforms, set_seed, vision_learner
+from fastai.vision.all import ImageDataLoaders, Normalize, Resize, accuracy, aug_transforms, set_seed, vision_learner
 from simpsons_fastai.core import write_json
 from simpsons_fastai.learn.learner import simpsons_learner
 from simpsons_fastai.learn.loaders import simpsons_dls
@@ -46,8 +46,6 @@ def stock(table:pd.DataFrame, size:int):
 
 def normalisation():
     "The one that the weights were made with."
-    import timm
-    from fastai.vision.all import Normalize
     cfg = timm.get_pretrained_cfg(ARCH)
     return Normalize.from_stats(cfg.mean, cfg.std)
 
@@ -67,7 +65,7 @@ def main():
         set_seed(a.seed)
         start = time.time()
         learn = make(table, a.size)
-        learn.fine_tune(a.epochs)
+        with learn.no_bar(): learn.fine_tune(a.epochs)
         got[make.__name__] = dict(accuracy=float(learn.recorder.values[-1][2]), seconds=round(time.time() - start, 1))
         print(make.__name__, got[make.__name__], flush=True)
     if a.json: write_json(a.json, got)

@@ -81,6 +81,15 @@ def test_bundle_made_again_with_eight_bits(cli_run, small, tmp_path):
     assert 'not kept' in kept.stdout and not load_bundle(tmp_path/'strict').has('model.int8.onnx')
 
 
+@pytest.mark.parametrize('flags, int8', [
+    ('avx512f avx512_vnni avx512_bf16', True), ('avx2 avx_vnni', True), ('avx512_vnni amx_bf16 amx_int8', False), ('avx2', False), ('', False)])
+def test_a_cpu_that_multiplies_eight_bits_fast_is_asked_for_them(small, cli_run, flags, int8, monkeypatch):
+    monkeypatch.setattr('simpsons_fastai.model.runtimes._cpu_flags', lambda: set(flags.split()))
+    assert (Predictor(small).precision == 'int8') == int8
+    assert Predictor(small, precision='float32').precision == 'float32' and Predictor(cli_run[0]/'bundle').precision != 'int8'
+    assert Predictor(small, 'torch').precision != 'int8'
+
+
 @pytest.mark.skipif(not find_spec('openvino'), reason='OpenVINO is not installed')
 def test_runtimes_agree_on_the_eight_bits(small, mini):
     "OpenVINO goes astray on a residual network whose pooling is in 8 bits: six labels in ten stay as they were."

@@ -18,7 +18,7 @@ from ..core import SimpsonsError, n_threads
 from ..pictures.open import PictureError
 from ..pictures.preprocess import views
 from .bundle import AGAIN, Bundle, load_bundle
-from .runtimes import choose_runtime, open_network
+from .runtimes import choose_runtime, int8_is_fastest, open_network
 from ..target import Target, answer_row, answers, refuses, top
 
 # %% ../../nbs/model/04_predictor.ipynb #431bf83f
@@ -27,7 +27,7 @@ class Predictor:
     def __init__(self,
         bundle, # a bundle's folder, a run's folder, or a `Bundle`
         runtime:str='auto', # 'openvino', 'onnxruntime' or 'torch'
-        precision:str='auto', # 'float32', or 'int8' where the bundle has it; the runtime's fastest float unless told
+        precision:str='auto', # 'float32', or 'int8' where the bundle has it; what is fastest here unless told
         device:str=None, # 'cuda', ... for torch
         n_workers:int=None, # threads that decode, and threads of a CPU runtime; one a core unless told
         tta:str=None, # views of a picture that are averaged, a name in `TTA`; the bundle's unless told
@@ -35,7 +35,9 @@ class Predictor:
         if precision not in ('auto', 'float32', 'int8'):
             raise SimpsonsError(f"there is no precision {precision!r}: use 'auto', 'float32' or 'int8'")
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-        self.runtime = choose_runtime(runtime, device, self.bundle.has('model.onnx'))
+        int8 = precision == 'auto' and self.bundle.has('model.int8.onnx') and int8_is_fastest()
+        self.runtime = choose_runtime(runtime, device, self.bundle.has('model.onnx'), int8)
+        if int8 and self.runtime != 'torch': precision = 'int8'
         self.device = device
         self.n_workers = n_workers or n_threads()
         self.tta = tta or self.bundle.tta

@@ -6,14 +6,15 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/model/runtimes.html.md""
 
 # %% auto #0
 __all__ = ['RUNTIMES', 'Runtime', 'ONNXRuntime', 'openvino_quietly', 'has_bfloat16', 'OpenVINO', 'runtime_class',
-           'choose_runtime', 'open_network']
+           'int8_is_fastest', 'choose_runtime', 'open_network']
 
 # %% ../../nbs/model/03_runtimes.ipynb #3adba158
-import os, sys
+import os, re, sys
 from collections import deque
 from functools import cached_property, partial
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from pkgutil import resolve_name
 import numpy as np
 from fastcore.basics import patch
@@ -172,10 +173,21 @@ def runtime_class(
     return resolve_name(found) if isinstance(found, str) else found
 
 # %% ../../nbs/model/03_runtimes.ipynb #d7c1a33b
-def _preferred(device:str|None, has_onnx:bool) -> list:
+def _cpu_flags() -> set:
+    "What this CPU can do, in Linux' words; nothing elsewhere."
+    try: found = re.search(r'^flags\s*:(.*)', Path('/proc/cpuinfo').read_text(), re.M)
+    except OSError: found = None
+    return set(found[1].split()) if found else set()
+
+def int8_is_fastest() -> bool:
+    "Does this CPU multiply 8-bit numbers fast (VNNI), and bfloat16 not as fast (AMX)?"
+    flags = _cpu_flags()
+    return bool(flags & {'avx512_vnni', 'avx_vnni'}) and 'amx_bf16' not in flags
+
+def _preferred(device:str|None, has_onnx:bool, int8:bool) -> list:
     "The runtimes for a device, the best one first."
     if device not in (None, 'cpu') or not has_onnx: return ['torch']
-    if find_spec('openvino') and has_bfloat16(): return list(RUNTIMES)
+    if find_spec('openvino') and (int8 or has_bfloat16()): return list(RUNTIMES)
     return ['onnxruntime', 'openvino', 'torch']
 
 # %% ../../nbs/model/03_runtimes.ipynb #1c959c1b
@@ -183,13 +195,14 @@ def choose_runtime(
     runtime:str='auto', # a name in `RUNTIMES`
     device:str=None, # 'cpu', 'cuda', ...
     has_onnx:bool=True, # is there an ONNX network?
+    int8:bool=False, # will the 8-bit one be run?
 ) -> str: # a name in `RUNTIMES` that is installed
     "The runtime to use."
     if runtime not in {'auto', *RUNTIMES}:
         raise SimpsonsError(f"there is no runtime {runtime!r}: use auto, {', '.join(RUNTIMES)}")
     if device not in (None, 'cpu') and runtime not in ('auto', 'torch'):
         raise SimpsonsError(f'{runtime} runs on the CPU here, not on {device}: use torch')
-    wanted = _preferred(device, has_onnx) if runtime == 'auto' else [runtime]
+    wanted = _preferred(device, has_onnx, int8) if runtime == 'auto' else [runtime]
     if found := next((o for o in wanted if find_spec(o)), None): return found
     raise SimpsonsError(f"no runtime is installed ({', '.join(wanted)}): pip install 'simpsons_fastai[predict]', "
                         'or [fast-cpu] for OpenVINO')
