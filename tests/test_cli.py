@@ -126,7 +126,7 @@ OPTIONS = { # of every command: an argument by its name, an option as it is type
     'submit': 'bundle test_dir --out|-o --sample --truth',
     'summary': 'bundle',
     'timeline': 'out --window --gap --shortest --sure --nobody',
-    'train': 'data --out --recipe --quick --tune --seed --pattern --num-workers --cache --device --resume --force --minutes --nan --tensorboard FIELDS',
+    'train': 'data --out --recipe --quick --folds --tune --seed --pattern --num-workers --cache --device --resume --force --minutes --nan --tensorboard FIELDS',
 }
 
 @pytest.mark.parametrize('name', OPTIONS)

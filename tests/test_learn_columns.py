@@ -9,7 +9,7 @@ from simpsons_fastai.learn.columns import cells_of
 from simpsons_fastai.learn.fit import fit_recipe
 from simpsons_fastai.learn.learner import simpsons_learner
 from simpsons_fastai.learn.loaders import balanced, simpsons_dls
-from simpsons_fastai.learn.losses import ColumnF1, ColumnsLoss, loss_of, metrics_of
+from simpsons_fastai.learn.losses import LOSSES, ColumnF1, ColumnsLoss, loss_of, metrics_of
 from simpsons_fastai.learn.recipes import Recipe, settled
 from simpsons_fastai.pictures.columns import TOWNSFOLK_TAGS
 from simpsons_fastai.pictures.table import as_table
@@ -61,7 +61,7 @@ def test_rows_of_targets():
 
 def test_an_empty_cell_has_no_gradient_in_either_kind():
     cells = cells_of(TOWN, ROWS.assign(who=['homer', np.nan, np.nan, '']))
-    for loss in ('ce', 'weighted', 'focal'):
+    for loss in LOSSES:
         out = torch.randn(4, 5, requires_grad=True)
         ColumnsLoss(TOWN, loss, cells)(out, cells).backward()
         assert (out.grad[:, :3] != 0).all(1).tolist() == [True, True, False, True]
@@ -92,6 +92,51 @@ def test_weights_make_every_value_count_alike():
     assert float(each[9]) > 4*float(each[0])
 
 
+def rare(n=(90, 9, 1), seed=0):
+    "Targets of three values of very different frequency, and logits."
+    rng = np.random.default_rng(seed)
+    seen = np.repeat(np.arange(3), n)
+    return seen, rng.normal(size=(len(seen), 3)).astype(np.float32)
+
+
+def test_a_value_has_the_say_of_what_its_pictures_are_worth():
+    seen, out = rare()
+    n = np.bincount(seen)
+    worth = (1 - .999**n)/(1 - .999)
+    weight = (1/worth)/((n/worth).sum()/n.sum())
+    logp = out - np.log(np.exp(out).sum(1, keepdims=True))
+    expected = -(weight[seen]*logp[np.arange(100), seen]).mean()
+    cells = torch.from_numpy(seen[:, None].astype(np.float32))
+    assert float(ColumnsLoss(one_label('abc'), 'class_balanced', cells)(torch.from_numpy(out), cells)) == pytest.approx(expected, rel=1e-4)
+    assert (weight*n).sum() == pytest.approx(n.sum()) and weight[2] > weight[1] > weight[0]
+
+
+def test_logits_are_adjusted_by_how_frequent_a_value_is():
+    seen, out = rare()
+    shifted = out + np.log(np.bincount(seen)/100)
+    expected = -(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))[np.arange(100), seen].mean()
+    cells = torch.from_numpy(seen[:, None].astype(np.float32))
+    assert float(ColumnsLoss(one_label('abc'), 'adjusted', cells)(torch.from_numpy(out), cells)) == pytest.approx(expected, rel=1e-4)
+    one, yes = Target((AnyOf('who', ('bart', 'homer')),)), torch.tensor([[1., 0]]*30 + [[0., 1]]*5 + [[0., 0]]*5)
+    odds = torch.tensor([30/10, 5/35]).log()
+    logits = torch.randn(40, 2)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits + odds, yes)
+    assert float(ColumnsLoss(one, 'adjusted', yes)(logits, yes)) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize('name', ['weighted', 'class_balanced', 'adjusted'])
+def test_the_loss_of_one_label_is_that_of_one_column(mini, name):
+    dls = simpsons_dls(mini, size=32, bs=32, arch='frames_small', cache='off', check=False)
+    y = torch.randint(len(dls.vocab), (16,))
+    out = torch.randn(16, len(dls.vocab))
+    own = loss_of(name, dls)
+    own.func.reduction = 'none'
+    cells = ColumnsLoss(dls.target, name, cells_of(dls.target, dls.table[dls.table.split == 'train']))
+    cells.reduction = 'none'
+    assert np.allclose(own(out, y).numpy(), cells(out, y[:, None].float()).numpy(), rtol=1e-4)
+    assert torch.equal(own.activation(out), out.softmax(-1)), 'answers are not adjusted'
+
+
 def test_smoothing_and_a_loss_per_picture():
     cells, out = cells_of(TOWN, ROWS), torch.randn(4, 5)*5
     hard, soft = ColumnsLoss(TOWN), ColumnsLoss(TOWN)
@@ -102,7 +147,7 @@ def test_smoothing_and_a_loss_per_picture():
     assert hard(out, cells).shape == (4,) and float(hard(out, cells).mean()) == pytest.approx(float(mean))
 
 
-@pytest.mark.parametrize('fields', [dict(loss='weighted'), dict(loss='focal'), dict(mix='cutmix', mix_share=1.), dict(mix='mixup', mix_share=1.),
+@pytest.mark.parametrize('fields', [dict(loss='weighted'), dict(loss='class_balanced'), dict(loss='adjusted'), dict(loss='focal'), dict(mix='cutmix', mix_share=1.), dict(mix='mixup', mix_share=1.),
                                     dict(smoothing=.2), dict(ema=.9)], ids=lambda o: '-'.join(map(str, o.values())))
 def test_every_technique_trains_several_columns(several, calm_loss, fields):
     assert np.isfinite(with_it := loss_after(several, **CALM | fields))
@@ -153,5 +198,5 @@ def test_an_ensemble_averages_probabilities_of_either_kind():
 
 
 def test_losses_by_name(several):
-    with pytest.raises(SimpsonsError, match="no loss 'mse': use ce, weighted, focal"): loss_of('mse', several)
+    with pytest.raises(SimpsonsError, match="no loss 'mse': use ce, weighted, class_balanced, adjusted, focal"): loss_of('mse', several)
     assert isinstance(loss_of('ce', several), ColumnsLoss) and loss_of('weighted', several).seen is not None

@@ -79,6 +79,13 @@ def _go_on(call:Call, run:Path, force:bool):
     return resume(run, force, **{k: v for k,v in options.items() if k in call.typed})
 
 # %% ../../nbs/commands/02_training.ipynb #686a7e56
+def _in_folds(call:Call, folds:int):
+    "Several networks, each judged by another part."
+    if _n_processes() > 1: raise SimpsonsError('--folds is for one process: leave torchrun away')
+    from simpsons_fastai.train.folds import train_folds
+    common = {k: call[k] for k in ('quick', 'seed', 'pattern', 'num_workers', 'cache', 'device', 'minutes', 'nan', 'tensorboard')}
+    train_folds(call['source'], folds, call['out'], call['recipe'], fields=call.fields, **common)
+
 def _tuned(call:Call, budget:str) -> dict: # what the training is called with
     "The recipe that a search found."
     if _n_processes() > 1:
@@ -100,6 +107,7 @@ _DATA = dict(option='data', default=None, is_argument=True,
 @command('train.train:train', without='begun', fields=True, epilog=_TORCHRUN, source=_DATA, recipe=dict(
     type=str, help='see `simpsons recipes`; the options below override its fields'))
 def train(call:Call,
+    folds:int=0, # train so many networks, each judged by another part of the pictures, and join them; the same command goes on with them
     tune:str=None, # search learning rate, weight decay, smoothing and dropout on validation first: a number of trials, as 20, or a time, as 10m or 2h
     resume:Path=None, # go on with a run that was broken off: its folder, in place of DATA
     force:bool=False, # with --resume: go on with changed pictures or options, too
@@ -109,6 +117,8 @@ def train(call:Call,
         if resume: return _say_scores(_go_on(call, resume, force))
         if call['source'] is None:
             raise SimpsonsError('there is nothing to train on: give a folder of class folders or a .csv file, or --resume RUN')
+        if folds and tune: raise SimpsonsError('--folds and --tune do not go together: tune first, then train what was found in folds')
+        if folds: return _in_folds(call, folds)
         _say_scores(call(**_tuned(call, tune) if tune else call.fields))
 
 # %% ../../nbs/commands/02_training.ipynb #027797c2

@@ -11,6 +11,7 @@ __all__ = ['MIXES', 'RECORDS_AT', 'SCHEDULES', 'SomeCutMix', 'SomeMixUp', 'mix_o
 # %% ../../nbs/learn/16_fit.ipynb #1dfe7c22
 from fastai.vision.all import *
 from timm.utils import ModelEmaV3
+from .instant import SolveHead
 from .recipes import Recipe, settled
 
 # %% ../../nbs/learn/16_fit.ipynb #44c54b79
@@ -167,12 +168,17 @@ def _plateau(learn:Learner, r:Recipe, cbs:list):
     learn.unfreeze()
     learn.fit(r.epochs, slice(r.lr/200, r.lr/4), wd=r.wd, cbs=[*cbs, LowerOnPlateau()])
 
-SCHEDULES = dict(one_cycle=_one_cycle, fine_tune=_fine_tune, gradual=_gradual, plateau=_plateau)
+def _instant(learn:Learner, r:Recipe, cbs:list):
+    learn.freeze()
+    learn.fit(1, 0., cbs=[*cbs, SolveHead()])
+
+SCHEDULES = dict(one_cycle=_one_cycle, fine_tune=_fine_tune, gradual=_gradual, plateau=_plateau, instant=_instant)
 
 def total_epochs(
     recipe:Recipe, # settled
 ) -> int: # unless it stops early
     "How many epochs a schedule trains, those of the head among them."
+    if recipe.schedule == 'instant': return 1
     return recipe.epochs + (0 if recipe.schedule == 'one_cycle' else recipe.freeze_epochs)
 
 # %% ../../nbs/learn/16_fit.ipynb #0ec576d8

@@ -29,6 +29,7 @@ class _Data:
     needs:str = '' # beside Python
     columns:str = _f('label', 'what is asked: a column of the table, several joined by commas, or all')
     kinds:str = _f('', 'of which columns any number of values may be true, as who=any')
+    merge:str = _f('', 'values that are one, as season:fall=autumn, several joined by commas; nothing after = empties the cells')
     missing:float = _f(0., 'share of the cells left empty, for trying out')
     arch:str = _f('resnext50_32x4d', 'a timm model name')
     size:int|None = _f(None, "pixels a side; the backbone's own unless told")
@@ -53,11 +54,12 @@ class Recipe(_Data):
     mix:str|None = _f(None, 'none, cutmix or mixup; cutmix unless told', ('none', 'cutmix', 'mixup'))
     mix_share:float|None = _f(None, 'share of the batches that are mixed; 0.3 of cutmix, 0.5 of mixup unless told')
     smoothing:float|None = _f(None, 'label smoothing, a share; 0.1 unless told, 0 with the focal loss')
-    loss:str = _f('ce', 'ce (cross-entropy), weighted (by class frequency) or focal', ('ce', 'weighted', 'focal'))
+    loss:str = _f('ce', 'ce (cross-entropy), weighted (by class frequency), class_balanced, adjusted (logits) or focal',
+                ('ce', 'weighted', 'class_balanced', 'adjusted', 'focal'))
     sampler:str = _f('shuffle', 'shuffle; balanced, every class as often; or root, as the root of its count', ('shuffle', 'balanced', 'root'))
     opt:str = _f('adamw', 'adamw, adam, sgd or ranger', ('adamw', 'adam', 'sgd', 'ranger'))
-    schedule:str|None = _f(None, 'one_cycle, fine_tune, gradual or plateau; one_cycle unless told',
-                           ('one_cycle', 'fine_tune', 'gradual', 'plateau'))
+    schedule:str|None = _f(None, 'one_cycle, fine_tune, gradual, plateau, or instant; one_cycle unless told',
+                           ('one_cycle', 'fine_tune', 'gradual', 'plateau', 'instant'))
     ema:float = _f(0., 'what a step keeps of the moving average of the weights, as 0.998; 0 averages nothing')
     early_stop:int = _f(0, 'stop after so many epochs without a better score; 0 never stops')
     checkpoint_every:int = _f(0, 'keep the weights every so many epochs; 0 keeps the best and the last')
@@ -191,6 +193,11 @@ _CARS = dict(
     task='fine-grained photos, every technique applied', needs=_GPU,
     arch='tf_efficientnet_b6', epochs=30, freeze_epochs=3, bs=16, aug='cars', mix='mixup', smoothing=.1,
     head='fastai', schedule='gradual', early_stop=6, tta='flip')
+_INSTANT = dict(
+    task='a first answer in half a minute: a linear head on features that are there already',
+    needs='ImageNet weights (the network, once)',
+    arch='tf_efficientnet_lite0', size=128, epochs=1, freeze_epochs=0, aug='none', head='plain', mix='none', smoothing=0.,
+    schedule='instant')
 _FRAMES = dict(
     task='pictures of about 30 pixels, from scratch, in a quarter of an hour on two CPU cores',
     weights='none', arch='frames_small', size=28, epochs=60, valid=.1, aug='frames', mix='cutmix', mix_share=.5,
@@ -211,7 +218,8 @@ RECIPES = {o.name: o for o in (
            arch='efficientnet_b0', epochs=251, checkpoint_every=10, **_ACTIVITY),
     Recipe('tags', source='mean F1 0.9378 on validation, 11 features', **_TAGS),
     Recipe('cars', source='accuracy 0.97812 on Kaggle', **_CARS),
-    Recipe('frames', source='no other system: this one is ours', **_FRAMES))}
+    Recipe('frames', source='no other system: this one is ours', **_FRAMES),
+    Recipe('instant', source='no other system: this one is ours', **_INSTANT))}
 
 # %% ../../nbs/learn/15_recipes.ipynb #c16c0cd0
 def find_recipe(

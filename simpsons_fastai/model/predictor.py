@@ -21,6 +21,13 @@ from .bundle import AGAIN, Bundle, load_bundle
 from .runtimes import choose_runtime, int8_is_fastest, open_network
 from ..target import Target, answer_row, answers, refuses, top
 
+# %% ../../nbs/model/04_predictor.ipynb #e37fe621
+def _how(bundle:Bundle, runtime:str, precision:str, device:str|None) -> tuple: # (runtime, precision)
+    "What runs a bundle's network, and in which numbers."
+    int8 = precision == 'auto' and bundle.has('model.int8.onnx') and int8_is_fastest()
+    runtime = choose_runtime(runtime, device, bundle.has('model.onnx'), int8)
+    return runtime,'int8' if int8 and runtime != 'torch' else precision
+
 # %% ../../nbs/model/04_predictor.ipynb #431bf83f
 class Predictor:
     "Names what is in a picture."
@@ -35,9 +42,7 @@ class Predictor:
         if precision not in ('auto', 'float32', 'int8'):
             raise SimpsonsError(f"there is no precision {precision!r}: use 'auto', 'float32' or 'int8'")
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-        int8 = precision == 'auto' and self.bundle.has('model.int8.onnx') and int8_is_fastest()
-        self.runtime = choose_runtime(runtime, device, self.bundle.has('model.onnx'), int8)
-        if int8 and self.runtime != 'torch': precision = 'int8'
+        self.runtime,precision = _how(self.bundle, runtime, precision, device)
         self.device = device
         self.n_workers = n_workers or n_threads()
         self.tta = tta or self.bundle.tta

@@ -17,6 +17,7 @@ from ..pictures.groups import group_column
 from ..pictures.table import as_table, say_found
 from ..pictures.walk import say_left
 from ..pictures.columns import asked_columns, leave_out
+from ..pictures.values import merged, say_doubts
 from ..learn.loaders import simpsons_dls
 from ..learn.speed import Compile, ProgressiveResize, SpeedPolicy
 from ..learn.optimisers import OPTIMISERS
@@ -74,6 +75,7 @@ def recipe_table(
     "The table that a recipe learns from."
     table = as_table(source, pattern, aside=aside, group=group_column(recipe.groups), **asked(recipe))
     table = table.assign(path=list(map(os.path.abspath, table.path))) # a run is read from other folders, too
+    table = merged(table, recipe.merge)
     names = asked_columns(table, asked(recipe)['columns'])
     if recipe.missing: table = _some_known(leave_out(table, names, recipe.missing, seed), names)
     return few_pictures(table, seed, names) if quick else table
@@ -85,8 +87,10 @@ def say_source(
     aside:list, # what was set aside
 ):
     "Tell what a source holds; who made a table knows what is in it."
-    if isinstance(source, pd.DataFrame): say_left(aside)
-    else: say_found(table, asked_columns(table, asked(recipe)['columns']), aside)
+    if isinstance(source, pd.DataFrame): return say_left(aside)
+    names = asked_columns(table, asked(recipe)['columns'])
+    say_found(table, names, aside)
+    say_doubts(table, names)
 
 # %% ../../nbs/train/03_prepare.ipynb #6c104579
 def recipe_learner(
