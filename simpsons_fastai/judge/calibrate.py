@@ -188,7 +188,7 @@ def calibrate_bundle(
 ) -> Bundle: # its target with temperatures and thresholds; `metrics['calibration']` by column
     "Find a bundle's temperatures and thresholds, and write them into it."
     check_rate(rate)
-    predictor = Predictor(bundle, **kwargs)
+    predictor = Predictor(bundle, **dict(precision='float') | kwargs)
     parts = _parts(predictor, table)
     odd = _strangers_of(predictor, strangers)
     found = {k: calibrate_column(predictor.target[k], o, odd.get(k), rate) for k,o in parts.items()}

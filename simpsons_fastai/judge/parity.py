@@ -64,6 +64,6 @@ def parity_again(
 ) -> dict: # what stands under `parity`
     "How far a bundle's precisions are from float32, measured anew."
     if any(not os.path.exists(o) for o in _some(table, 'valid')): return {}
-    found = parity_of(Predictor(bundle), table)
+    found = parity_of(Predictor(bundle, precision='float'), table)
     if bundle.has('model.int8.onnx'): found |= int8_parity(bundle, table)
     return {k: v for k,v in found.items() if k in bundle.parity}

@@ -95,7 +95,7 @@ def confidence_section(
     answers:pd.DataFrame, # as `Run.answers_table` gives them
 ) -> list: # of elements
     "Confidence and accuracy before and after temperature scaling."
-    predictor = Predictor(run.bundle)
+    predictor = Predictor(run.bundle, precision='float')
     asked = predictor.target.as_asked()
     for column in asked: column.encode(cells(answers, column).truth) # refuse what it does not know, before it is asked
     logits = _logits(predictor, run, answers)

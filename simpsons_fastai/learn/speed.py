@@ -148,7 +148,7 @@ class Captured(Callback):
         if self.shape is not None or hasattr(self, 'lr_finder') or num_distrib() > 1: return
         self.shape = self.x.shape
         try: self._capture(self.x.detach().clone())
-        except RuntimeError as e:
+        except Exception as e: # what torch refuses, it refuses in many ways
             vars(self.model).pop('forward', None)
             say(f'the step is not captured: {type(e).__name__}: {str(e).strip().splitlines()[0]}')
         self.opt.zero_grad()

@@ -26,7 +26,8 @@ def _how(bundle:Bundle, runtime:str, precision:str, device:str|None) -> tuple: #
     "What runs a bundle's network, and in which numbers."
     int8 = precision == 'auto' and bundle.has('model.int8.onnx') and int8_is_fastest()
     runtime = choose_runtime(runtime, device, bundle.has('model.onnx'), int8)
-    return runtime,'int8' if int8 and runtime != 'torch' else precision
+    if int8 and runtime != 'torch': return runtime,'int8'
+    return runtime,'auto' if precision == 'float' else precision
 
 # %% ../../nbs/model/04_predictor.ipynb #431bf83f
 class Predictor:
@@ -34,13 +35,13 @@ class Predictor:
     def __init__(self,
         bundle, # a bundle's folder, a run's folder, or a `Bundle`
         runtime:str='auto', # 'openvino', 'onnxruntime' or 'torch'
-        precision:str='auto', # 'float32', or 'int8' where the bundle has it; what is fastest here unless told
+        precision:str='auto', # 'float32', or 'int8' where the bundle has it; 'float', the runtime's fastest; what is fastest here unless told
         device:str=None, # 'cuda', ... for torch
         n_workers:int=None, # threads that decode, and threads of a CPU runtime; one a core unless told
         tta:str=None, # views of a picture that are averaged, a name in `TTA`; the bundle's unless told
     ):
-        if precision not in ('auto', 'float32', 'int8'):
-            raise SimpsonsError(f"there is no precision {precision!r}: use 'auto', 'float32' or 'int8'")
+        if precision not in ('auto', 'float', 'float32', 'int8'):
+            raise SimpsonsError(f"there is no precision {precision!r}: use 'auto', 'float', 'float32' or 'int8'")
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.runtime,precision = _how(self.bundle, runtime, precision, device)
         self.device = device

@@ -34,7 +34,7 @@ def _shares(bundles:list, which:str, table:pd.DataFrame|None) -> list: # the sha
     if which == 'all': return choose(which, bundles)
     if table is None:
         raise SimpsonsError(f'the ensemble {which!r} is chosen by labelled pictures: name some, or take all')
-    probs = [np.stack([a.probs for a in Predictor(o).predict_many(table.path)]) for o in bundles]
+    probs = [np.stack([a.probs for a in Predictor(o, precision='float').predict_many(table.path)]) for o in bundles]
     return choose(which, probs, scorer(bundles[0].target.as_asked(), table))
 
 def ensemble_bundles(
