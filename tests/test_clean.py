@@ -40,7 +40,7 @@ def cleaned(faulty):
     from simpsons_fastai.train.clean import clean
     mini, _ = faulty
     before = contents(mini)
-    out = clean(mini, mini.parent/'cleaned.csv', folds=2, epochs=8, bs=16, size=32, arch='resnet10t', aug='reflection', mix='none', verbose=False)
+    out = clean(mini, mini.parent/'cleaned.csv', folds=3, epochs=8, bs=16, size=48, arch='resnet10t', aug='reflection', mix='none', verbose=False)
     with open(out, newline='', encoding='utf-8') as f: rows = {out.parent/o['path']: o for o in csv.DictReader(f)}
     return out, rows, before
 
