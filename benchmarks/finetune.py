@@ -12,12 +12,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 warnings.filterwarnings('ignore')
-import numpy as np, pandas as pd
+import pandas as pd
 from fastai.torch_core import set_seed
-from sklearn.metrics import f1_score
 from simpsons_fastai.core import write_json
 from simpsons_fastai.learn.fit import fit_recipe
 from simpsons_fastai.learn.learner import EpochLines, tta_preds
+from simpsons_fastai.learn.losses import _f1_score
 from simpsons_fastai.train.prepare import prepare_recipe, recipe_learner, recipe_table
 
 BASE = dict(arch='tf_efficientnet_lite0', size=96, epochs=8, lr=4e-3, aug='frames', sampler='shuffle', ema=.998, groups='group')
@@ -38,8 +38,9 @@ class Asked:
     device:str|None
     end:float
 
-    def measure(self, name:str, seed:int) -> dict|None: # a row; nothing where the time is up
+    def measure(self, arm:tuple) -> dict|None: # of (name, seed) a row; nothing where the time is up
         "Train an arm and score it on the validation rows, both views of a picture."
+        name, seed = arm
         if time.time() > self.end: return None
         start = time.time()
         set_seed(seed)
@@ -51,7 +52,7 @@ class Asked:
             probs, true = tta_preds(learn, tta='flip')
         said, true = probs.argmax(1).numpy(), true.numpy().ravel()
         return dict(arm=name, seed=seed, accuracy=float((said == true).mean()),
-                    macro_f1=float(f1_score(true, said, labels=np.unique(true), average='macro', zero_division=0)),
+                    macro_f1=float(_f1_score(true, said)),
                     seconds=round(time.time() - start, 1))
 
 
@@ -59,10 +60,9 @@ def measured(asked:Asked, arms:list, seeds:list, workers:int): # yields rows
     "The rows of all arms, as they come."
     todo = [(o, seed) for seed in seeds for o in arms]
     if workers == 1:
-        yield from (asked.measure(*o) for o in todo)
+        yield from map(asked.measure, todo)
         return
-    with get_context('spawn').Pool(workers) as pool:
-        for row in [pool.apply_async(asked.measure, o) for o in todo]: yield row.get()
+    with get_context('spawn').Pool(workers) as pool: yield from pool.imap_unordered(asked.measure, todo)
 
 
 def known(folder:Path) -> pd.DataFrame:

@@ -56,6 +56,12 @@ def test_a_picture_and_its_mirror_image(mini):
     assert np.allclose(x[:, 1], mirrored.numpy(), atol=1e-4) and not np.allclose(x[:, 0], x[:, 1], atol=1e-2)
 
 
+def test_several_columns_are_refused_in_a_sentence(mini):
+    dls = simpsons_dls(mini, size=32, bs=32, arch='frames_small', columns=['glasses', 'hair'], cache='off', check=False)
+    learn = simpsons_learner(dls, 'frames_small', 'none', head='plain', speed='off', verbose=False)
+    with pytest.raises(SimpsonsError, match='is for one label a picture'): features(learn, dls.table.head(4))
+
+
 def test_drawings_of_the_family(family, tmp_path, caplog, capsys):
     from simpsons_fastai.model.predictor import Predictor
     from simpsons_fastai.train.train import train

@@ -13,12 +13,12 @@ import numpy as np
 from fastai.vision.all import *
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from ..core import SimpsonsError, say
 from .loaders import table_dl
+from .losses import _f1_score
 
 # %% ../../nbs/learn/22_instant.ipynb #2708acb1
 def _pooled(learn:Learner, x:Tensor) -> Tensor: # (n, 3, h, w) to (n, channels)
@@ -38,6 +38,7 @@ def features(
         both = torch.stack([_pooled(learn, o) for o in (x, x.flip(-1))], 1)
         parts.append((both.float().cpu(), b[1].as_subclass(Tensor).cpu()))
     x,y = map(torch.cat, zip(*parts))
+    if y.ndim > 1: raise SimpsonsError('the recipe instant is for one label a picture: take the recipe tags for several columns')
     return x.numpy(),y.numpy().ravel().astype(int)
 
 # %% ../../nbs/learn/22_instant.ipynb #8b702e1c
@@ -90,7 +91,7 @@ def cross_validated(
     cv = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings(action='ignore'):
         said = cross_val_predict(solver(), x[:, 0], y, groups=np.arange(len(y)) if groups is None else groups, cv=cv)
-    return float(f1_score(y, said, average='macro', zero_division=0))
+    return float(_f1_score(y, said))
 
 # %% ../../nbs/learn/22_instant.ipynb #5651389f
 _MANY = 5000 # training pictures, above which they are not asked five times
