@@ -1,4 +1,4 @@
-"""A second of measuring decides what numbers and which memory a network gets
+"""A few seconds of measuring decide what numbers and which memory a network gets
 
 Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/trial.html.md"""
 
@@ -49,35 +49,48 @@ def pass_seconds(
     if kind == 'cuda': torch.cuda.synchronize()
     return clock() - start
 
-# %% ../../nbs/learn/21_trial.ipynb #fc021f5f
+# %% ../../nbs/learn/21_trial.ipynb #3fa1f53a
+_MOMENT,_WHILE = .2,1.2 # seconds of a CPU, of all its threads, that a pass over few and over many pictures should take
+_CLOSE = 1.3 # times the best over few pictures, that may still win over many
+
 def race(
     model:nn.Module, # stays as it is
-    x:Tensor, # pictures, normalised (n, 3, side, side)
+    x:Tensor, # a batch of pictures, normalised (n, 3, side, side)
     runners:list, # of `SpeedPolicy`
     train:bool=True, # forward and back, or forward alone
-    seconds:float=1., # about how long; three turns at least
-) -> dict: # policy to the seconds of its best pass
+    seconds:float=1., # about how long those run that are close; two turns at least
+) -> dict: # policy to the seconds a picture of its best pass
     "Time a network under several policies."
-    best = dict.fromkeys(runners, math.inf)
     with torch.random.fork_rng(): # the devices' generators, too
         net = deepcopy(model).to(x.device).train(train).requires_grad_(train)
-        x = _affordable(net, x, runners[0], train)
-        turns,end = 0,time.perf_counter() + seconds
-        while turns < 3 or time.perf_counter() < end:
-            turns += 1
-            for o in runners: best[o] = min(best[o], _turn(net, x, o, train))
-    return best
+        if x.device.type == 'cuda': return _best(net, x, runners, train, seconds)
+        few = _few(net, x, runners[0], train)
+        best = _best(net, few, runners, train, 0)
+        close = [o for o in runners if best[o] <= _CLOSE*min(best.values())]
+        many = x[:max(len(few), int(_WHILE/min(best.values())))]
+        return best | (_best(net, many, close, train, seconds) if len(close) > 1 else {})
+
+# %% ../../nbs/learn/21_trial.ipynb #08444935
+def _few(net:nn.Module, x:Tensor, policy:SpeedPolicy, train:bool) -> Tensor:
+    "As many pictures as a CPU passes over in a moment."
+    _turn(net, x[:2], policy, train) # warms up
+    n = 2
+    while n < len(x) and _turn(net, x[:n], policy, train) < _MOMENT: n *= 2
+    return x[:n]
 
 def _turn(net:nn.Module, x:Tensor, policy:SpeedPolicy, train:bool) -> float:
-    "Seconds of a pass, when another has warmed up the machine."
+    "Seconds of a pass."
     net.to(memory_format=policy.memory_format)
-    pass_seconds(net, x, policy, train)
     return pass_seconds(net, x, policy, train)
 
-def _affordable(net:nn.Module, x:Tensor, policy:SpeedPolicy, train:bool) -> Tensor:
-    "All the pictures, or two where those take a CPU a while."
-    if x.device.type == 'cuda' or len(x) <= 2: return x
-    return x if _turn(net, x[:2], policy, train) < .05 else x[:2]
+def _best(net:nn.Module, x:Tensor, runners:list, train:bool, seconds:float) -> dict:
+    "Seconds a picture of each one's best pass, of two at least."
+    best = {o: _turn(net, x, o, train) for o in runners} # which also warms up
+    turns,end = 0,time.perf_counter() + seconds
+    while turns < 1 or time.perf_counter() < end:
+        turns += 1
+        for o in runners: best[o] = min(best[o], _turn(net, x, o, train))
+    return {o: t/len(x) for o,t in best.items()}
 
 # %% ../../nbs/learn/21_trial.ipynb #a0c63cb8
 _CLEAR = .97 # of the rule's time, that another must stay below
@@ -106,7 +119,7 @@ def _machine(device:torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{_processor()}, {torch.get_num_threads()} threads'
     return f'{name}, torch {torch.__version__}'
 
-def memory_file() -> Path: return xdg_cache_home()/'simpsons_fastai/speed.json'
+def memory_file() -> Path: return xdg_cache_home()/'simpsons_fastai/trials.json'
 
 def _memory() -> dict:
     "Verdicts by their key; none where the file is damaged."
@@ -123,8 +136,7 @@ def _remember(key:str, policy:SpeedPolicy):
 # %% ../../nbs/learn/21_trial.ipynb #62dc8848
 def _pictures(size:int, bs:int, device:torch.device) -> Tensor:
     "Noise to run over."
-    n = bs if device.type == 'cuda' else min(bs, 8)
-    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    return torch.randn(bs, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
 
 # %% ../../nbs/learn/21_trial.ipynb #f2c17ae1
 def measured_policy(
@@ -135,7 +147,7 @@ def measured_policy(
     device, # a torch device or its name
     train:bool=True, # for training, or for answering
 ) -> SpeedPolicy:
-    "The fastest way to run this network here: remembered, or measured in a second or two."
+    "The fastest way to run this network here: remembered, or measured in a few seconds."
     device = torch.device(device)
     runners = policies(device)
     key = f"{_machine(device)}: {'train' if train else 'answer'} {arch}, {size} px, batch {bs}"
