@@ -109,9 +109,10 @@ fuzz: env
 	$(BIN)/python benchmarks/fuzz.py check_upload --seconds $(or $(SECONDS),600) $(ARGS)
 	$(BIN)/python benchmarks/fuzz.py load_bundle --seconds $(or $(SECONDS),600) $(ARGS)
 
-# the model that comes with the package, from DATA and drawings for a second opinion: 15 minutes on 2 cores
+# the model that comes with the package, from the frames in JOURNEY: an hour on 2 cores
+JOURNEY ?= ../shared/data/journey
 demo-model: env
-	$(BIN)/python benchmarks/demo_model.py $(DATA) $(FAMILY)
+	$(BIN)/python benchmarks/demo_model.py $(JOURNEY) $(ARGS)
 
 # the oldest versions that settings.ini admits: train, bundle, predict, label, serve; 6 GB of packages, about 10 minutes
 oldest: env

@@ -1,5 +1,5 @@
 "What the tests share: real pictures, a small trained run, and the program as a real process."
-import atexit, json, os, shutil, subprocess, sys, tempfile
+import atexit, json, os, shutil, signal, subprocess, sys, tempfile
 from functools import cache
 from pathlib import Path
 import pytest
@@ -31,18 +31,66 @@ def forking():
     return p
 
 
+def ask_forking(what) -> int:
+    "A process that begins a command, or how a process ended."
+    p = forking()
+    p.stdin.write(json.dumps(what) + '\n')
+    p.stdin.flush()
+    return int(p.stdout.readline())
+
+
+class Started:
+    "A command line in a process of its own, which goes on while the test looks at it; `said` is what it wrote."
+    def __init__(self, *args, cwd=None):
+        self.folder = tempfile.TemporaryDirectory()
+        files = [Path(self.folder.name)/o for o in ('stdout', 'stderr')]
+        env = os.environ | dict(COLUMNS='200', TERM='dumb')
+        self.files = files
+        self.pid = ask_forking(dict(args=[*map(str, args)], cwd=str(cwd or os.getcwd()), env=env, said=[*map(str, files)]))
+
+    @property
+    def said(self): return ''.join(o.read_text() for o in self.files if o.exists())
+
+    @property
+    def goes_on(self): return Path(f'/proc/{self.pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+
+    def wait(self): return ask_forking(self.pid)
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        assert self.wait() == -signal.SIGKILL
+
+
 def simpsons(*args, cwd=None, fresh=False):
     "Run the command line as a user does, in a process of its own; in a `fresh` one everything is imported anew."
-    args, env = [*map(str, args)], os.environ | dict(COLUMNS='200', TERM='dumb')
-    command = [sys.executable, '-m', 'simpsons_fastai.cli', *args]
-    if fresh or sys.platform != 'linux': return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
-    with tempfile.TemporaryDirectory() as folder:
-        said = [Path(folder)/o for o in ('stdout', 'stderr')]
-        ask = dict(args=args, cwd=str(cwd or os.getcwd()), env=env, said=[*map(str, said)])
-        forking().stdin.write(json.dumps(ask) + '\n')
-        forking().stdin.flush()
-        status = int(forking().stdout.readline())
-        return subprocess.CompletedProcess(command, status, *(o.read_text() for o in said))
+    if not fresh and sys.platform == 'linux':
+        p = Started(*args, cwd=cwd)
+        return subprocess.CompletedProcess([*map(str, args)], p.wait(), *(o.read_text() for o in p.files))
+    command, env = [sys.executable, '-m', 'simpsons_fastai.cli', *map(str, args)], os.environ | dict(COLUMNS='200', TERM='dumb')
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
+
+
+MNIST = ('bart_simpson charles_montgomery_burns homer_simpson krusty_the_clown lisa_simpson marge_simpson milhouse_van_houten '
+         'moe_szyslak ned_flanders principal_skinner').split()
+
+@cache
+def ten() -> str:
+    "The bundle of a small, quick model of ten residents, which learnt nothing, but says different things of different pictures."
+    import torch
+    from simpsons_fastai.learn.export import bundle_model
+    from simpsons_fastai.learn.models import build_model
+    from simpsons_fastai.pictures.preprocess import Preprocess
+    from simpsons_fastai.target import OneOf, Target
+    target, pre = Target((OneOf('label', tuple(MNIST), threshold=.15),)), Preprocess(28, 'bicubic', (.5,)*3, (.25,)*3)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(11)
+        net = build_model('frames_small', 10, 'plain').eval()
+        seen = torch.nn.functional.interpolate(torch.randn(64, 3, 4, 4), 28, mode='bicubic')*2
+        features, linear = net[1][:-1](net[0](seen)), net[1][-1]
+        torch.nn.init.normal_(linear.weight)
+        linear.weight.mul_(2/(features@linear.weight.T).std(0)[:, None])
+        linear.bias.copy_(-linear.weight@features.mean(0))
+    return str(bundle_model(net, Path(_home.name)/'ten', 'frames_small', 'plain', target, pre, tta='flip'))
 
 
 @pytest.fixture(autouse=True)

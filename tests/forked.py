@@ -1,6 +1,7 @@
 """A process that has imported what trains, and forks itself for every command: to import it all anew takes longer than most commands do.
 
-A line of JSON on stdin is a command: its `args`, its folder, its environment, and the files for what it says. A line on stdout is how it ended.
+A line of JSON on stdin is a command: its `args`, its folder, its environment, and the files for what it says. A line on stdout is its process;
+a number on stdin is a process to wait for, and the line on stdout how it ended.
 """
 import json, os, signal, sys, warnings
 
@@ -26,10 +27,12 @@ def become(args, cwd, env, said):
 def serve():
     print('ready', flush=True)
     for line in sys.stdin:
-        if pid := os.fork(): print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        asked = json.loads(line)
+        if isinstance(asked, int): print(os.waitstatus_to_exitcode(os.waitpid(asked, 0)[1]), flush=True)
+        elif pid := os.fork(): print(pid, flush=True)
         else:
             from simpsons_fastai.cli import main
-            become(**json.loads(line))
+            become(**asked)
             return main()
 
 

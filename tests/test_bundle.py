@@ -4,6 +4,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from conftest import ROOT, simpsons
+from simpsons_fastai.judge.compare import count_parameters
 from simpsons_fastai.model.bundle import load_bundle
 from simpsons_fastai.model.predictor import Predictor
 
@@ -104,3 +105,37 @@ print(*(compare(*o, pictures)['same_top_label'] for o in ((openvino, onnxruntime
     assert done.returncode == 0, done.stderr
     each_other, *exact = map(float, done.stdout.splitlines()[-1].split())
     assert each_other > .9 and min(exact) > .8, done.stdout
+
+
+@pytest.fixture(scope='module')
+def packed(cli_run, tmp_path_factory):
+    "The run's bundle, made again with its weights in 8 bits: (the bundle, what was said)."
+    path = tmp_path_factory.mktemp('packed')/'bundle'
+    done = simpsons('bundle', cli_run[0], '--out', path, '--small')
+    assert done.returncode == 0, done.stderr
+    return load_bundle(path), done.stdout
+
+
+def test_a_small_bundle_is_a_quarter_and_says_what_it_changed(cli_run, packed):
+    plain, (bundle, out) = load_bundle(cli_run[0]), packed
+    for o in ('model.onnx', 'model.safetensors'): assert len(bundle.read(o)) < .27*len(plain.read(o))
+    about = bundle.metrics['stored']
+    assert about['bits'] == 8 and 0 < about['max_probability_difference'] < .05 and 'validation pictures are answered as before' in out
+    assert count_parameters(bundle.path/'model.safetensors') == count_parameters(plain.path/'model.safetensors')
+
+
+@pytest.mark.parametrize('runtime', [o for o in ('onnxruntime', 'openvino') if find_spec(o)])
+def test_a_small_bundle_answers_alike_everywhere(packed, mini, runtime):
+    files = sorted(mini.rglob('*.jpg'))[:24]
+    said = [np.stack([a.probs for a in Predictor(packed[0], o, 'float32').predict_many(files)]) for o in (runtime, 'torch')]
+    assert np.abs(said[0] - said[1]).max() < 1e-4
+
+
+def test_a_small_bundle_is_begun_from_and_joined(packed, cli_run, mini, tmp_path):
+    from simpsons_fastai.learn.weights import read_weights
+    from simpsons_fastai.train.ensembles import ensemble_bundles
+    assert not [o for o in read_weights(packed[0].path) if o.endswith('.scale')]
+    both = ensemble_bundles([packed[0].path, cli_run[0]/'bundle'], tmp_path/'both')
+    picture = sorted(mini.rglob('*.jpg'))[0]
+    said = [Predictor(o, 'onnxruntime', 'float32').predict(picture).probs for o in (packed[0], cli_run[0]/'bundle', both)]
+    assert np.allclose(said[2], np.mean(said[:2], 0), atol=1e-4)

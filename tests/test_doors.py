@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from conftest import ten
 from simpsons_fastai.core import SimpsonsError, write_json
 from simpsons_fastai.model.bundle import _write_sums, load_bundle, restate_bundle
 from simpsons_fastai.model.predictor import Predictor
@@ -24,7 +25,7 @@ ESCAPE = 'a\x1b]0;owned\x07.png'
 
 
 @pytest.fixture(scope='module')
-def base(tmp_path_factory): return restate_bundle(load_bundle('demo'), dest=tmp_path_factory.mktemp('base')/'bundle').path
+def base(tmp_path_factory): return restate_bundle(load_bundle(ten()), dest=tmp_path_factory.mktemp('base')/'bundle').path
 
 
 @pytest.fixture
@@ -229,7 +230,7 @@ def labels(tmp_path_factory):
     tmp = tmp_path_factory.mktemp('labels')
     (tmp/'town').mkdir()
     for i in range(5): mini_frame(4 + i)[1].save(tmp/f'town/{i}.png')
-    return label('demo', tmp/'town', tmp/'out', shard=2, bs=2, runtime='onnxruntime', n_workers=1)
+    return label(ten(), tmp/'town', tmp/'out', shard=2, bs=2, runtime='onnxruntime', n_workers=1)
 
 
 def test_a_damaged_shard_is_found_named_and_made_anew(labels, refused, capfd):
@@ -245,7 +246,7 @@ def test_a_damaged_shard_is_found_named_and_made_anew(labels, refused, capfd):
         with pytest.raises(SimpsonsError, match='1 of 3 files'): verify(labels)
     assert 'shard-000001.parquet is damaged' in capfd.readouterr().out
     assert '1 of 3 files' in refused('label', '--verify', '-o', labels)
-    label('demo', labels.parent/'town', labels, shard=2, bs=2, runtime='onnxruntime', n_workers=1)
+    label(ten(), labels.parent/'town', labels, shard=2, bs=2, runtime='onnxruntime', n_workers=1)
     assert 'it is made anew' in capfd.readouterr().out and verify(labels).startswith('3 of 3')
     pd.testing.assert_frame_equal(rows.drop(columns='top'), read_labels(labels).drop(columns='top'))
 

@@ -1,8 +1,8 @@
 "Cross-validation: parts that share nothing, a score of pictures not seen, and folds that are gone on with."
-import json, os, signal, subprocess, sys, time
+import json, os, time
 import numpy as np, pandas as pd
 import pytest
-from conftest import simpsons
+from conftest import Started, simpsons
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.model.predictor import Predictor
 from simpsons_fastai.model.run import Run
@@ -39,13 +39,12 @@ def killed(mini, tmp_path_factory):
     "Folds whose program was killed in the second one, and gone on with: (folder, what was there before, what was said)."
     out = tmp_path_factory.mktemp('folds')/'out'
     command = ['train', mini, '--folds', 3, '--out', out, *HOW]
-    p = subprocess.Popen([sys.executable, '-m', 'simpsons_fastai.cli', *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    p = Started(*command)
     end = time.monotonic() + 300
     while not (out/'fold-1/config.json').is_file():
-        assert p.poll() is None and time.monotonic() < end
+        assert p.goes_on and time.monotonic() < end, p.said
         time.sleep(.02)
-    p.send_signal(signal.SIGKILL)
-    p.wait()
+    p.kill()
     before = {o: os.stat(o).st_mtime_ns for o in (out/'fold-0').rglob('*') if o.is_file()}
     return out, before, simpsons(*command)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ten
 from simpsons_fastai.core import SimpsonsError, read_json, write_json
 from simpsons_fastai.judge.evaluate import evaluate_answers, evaluate_table
 from simpsons_fastai.judge.parity import compare
@@ -23,7 +24,7 @@ TAGS = Target((OneOf('hair', ('black', 'blue', 'grey', 'none')), AnyOf('things',
 def frames(tmp_path_factory): return scan(springfield_mini(tmp_path_factory.mktemp('town')/'mini', n=60))
 
 @pytest.fixture(scope='module')
-def demo(tmp_path_factory): return restate_bundle(load_bundle('demo'), dest=tmp_path_factory.mktemp('model')/'bundle')
+def demo(tmp_path_factory): return restate_bundle(load_bundle(ten()), dest=tmp_path_factory.mktemp('model')/'bundle')
 
 @pytest.fixture(scope='module')
 def tagged(demo, tmp_path_factory):

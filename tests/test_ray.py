@@ -6,7 +6,7 @@ os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'  # on these systems Ray li
 pytest.importorskip('av'); pytest.importorskip('pyarrow')
 ray = pytest.importorskip('ray', reason="ray is not installed: pip install 'simpsons_fastai[ray]'")
 import simpsons_fastai
-from conftest import simpsons
+from conftest import simpsons, ten
 from test_archive import HOW, PROGRAM, same
 from simpsons_fastai.serve import archive_ray
 from simpsons_fastai.serve.archive import Plan, label, read_labels
@@ -37,7 +37,7 @@ def source(tmp_path_factory):
     return folder/'list.txt'
 
 @pytest.fixture(scope='module')
-def whole(source, tmp_path_factory): return label('demo', source, tmp_path_factory.mktemp('labels')/'local', **HOW)
+def whole(source, tmp_path_factory): return label(ten(), source, tmp_path_factory.mktemp('labels')/'local', **HOW)
 
 def n_shards(out): return len(list(out.glob('shard-*')))
 
@@ -73,7 +73,7 @@ def start(source, out, cluster):
 
 def test_the_rows_are_those_of_the_local_engine(cluster, source, whole, tmp_path, capfd):
     node = cluster.add_node(**NODE)
-    try: out = label('demo', source, tmp_path/'out', engine='ray', address=cluster.address, **HOW)
+    try: out = label(ten(), source, tmp_path/'out', engine='ray', address=cluster.address, **HOW)
     finally: cluster.remove_node(node)
     assert same(out, whole) and len(read_labels(out)) == 14*16 + 10 + 3
     assert all(Plan(out).is_done(o.number) for o in Plan(out).shards())
@@ -102,10 +102,10 @@ def test_a_shard_that_is_lost_each_time_is_left_out_and_told_of(cluster, source,
     middle = lambda: n_shards(out) and time.time() - max(o.stat().st_mtime for o in out.glob('shard-*')) > .1
     killer = threading.Thread(target=kill_one, args=(cluster.head_node, middle))
     killer.start()
-    with pytest.raises(SimpsonsError, match='1 of 5 parts are not labelled'): label('demo', source, out, **how)
+    with pytest.raises(SimpsonsError, match='1 of 5 parts are not labelled'): label(ten(), source, out, **how)
     killer.join()
     assert n_shards(out) == 4
-    label('demo', source, out, **how)
+    label(ten(), source, out, **how)
     assert n_shards(out) == 5 and read_labels(out).source.equals(read_labels(whole).source)
 
 
@@ -119,7 +119,7 @@ def test_ctrl_c_stops_and_the_other_engine_goes_on(cluster, source, whole, tmp_p
     until(lambda: not workers(cluster.head_node))
     kept = {o: o.stat().st_mtime_ns for o in out.glob('shard-*')}
     assert 3 <= len(kept) < n_shards(whole)
-    label('demo', source, out, **HOW)
+    label(ten(), source, out, **HOW)
     assert same(out, whole) and all(o.stat().st_mtime_ns == t for o, t in kept.items())
 
 
@@ -127,20 +127,20 @@ def test_what_a_worker_finds_wrong_is_told_in_a_sentence(cluster, source, tmp_pa
     "A worker that sees another disk, as the other version of the package does."
     monkeypatch.setattr(simpsons_fastai, '__version__', '0.0.1')
     with pytest.raises(SimpsonsError, match='on the machine .*: simpsons_fastai is .* there and 0.0.1 here: install the same version') as e:
-        label('demo', source, tmp_path/'out', engine='ray', address=cluster.address, **HOW)
+        label(ten(), source, tmp_path/'out', engine='ray', address=cluster.address, **HOW)
     assert '\n' not in str(e.value) and not n_shards(tmp_path/'out')
 
 
 def test_ray_started_on_this_machine(source, tmp_path):
-    done = simpsons('label', 'demo', source.parent/'ep 01.mp4', '-o', tmp_path/'out', '--engine', 'ray', '--runtime', 'onnxruntime')
+    done = simpsons('label', ten(), source.parent/'ep 01.mp4', '-o', tmp_path/'out', '--engine', 'ray', '--runtime', 'onnxruntime')
     assert done.returncode == 0 and 'labelled 10 pictures and frames' in done.stdout and not done.stderr, (done.stdout, done.stderr)
 
 
 def test_a_mistake_is_told_in_a_sentence(source, tmp_path, refused):
-    done = simpsons('label', 'demo', source, '-o', tmp_path/'out', '--engine', 'ray', '--address', '127.0.0.1:1')
+    done = simpsons('label', ten(), source, '-o', tmp_path/'out', '--engine', 'ray', '--address', '127.0.0.1:1')
     assert done.returncode == 2 and 'no cluster of this version of Ray answers at 127.0.0.1:1' in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
     for said, *args in (('give --engine ray, too', '--address', 'auto'), ("there is no engine 'spark'", '--engine', 'spark')):
-        assert said in refused('label', 'demo', source, '-o', tmp_path/'out', *args)
-    code = f'import sys; sys.modules["ray"] = None; from simpsons_fastai import core; from simpsons_fastai.serve import archive; core.exit_on_error(archive.label, "demo", {str(source)!r}, {str(tmp_path/"none")!r}, engine="ray")'
+        assert said in refused('label', ten(), source, '-o', tmp_path/'out', *args)
+    code = f'import sys; sys.modules["ray"] = None; from simpsons_fastai import core; from simpsons_fastai.serve import archive; core.exit_on_error(archive.label, {ten()!r}, {str(source)!r}, {str(tmp_path/"none")!r}, engine="ray")'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 2 and "pip install 'simpsons_fastai[ray]'" in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr

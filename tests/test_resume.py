@@ -6,7 +6,7 @@ import json, os, shutil, signal, subprocess, sys, time
 from importlib.util import find_spec
 from pathlib import Path
 import pytest
-from conftest import simpsons
+from conftest import Started, simpsons
 
 SCRIPT = Path(__file__).parent/'resume_training.py'
 chaos = pytest.mark.chaos
@@ -200,13 +200,15 @@ def test_the_command_line_goes_on(data, server, tmp_path):
     done = simpsons(*asked, '--out', tmp_path/'whole')
     assert done.returncode == 0, done.stderr
     out = tmp_path/'run'
-    p = subprocess.Popen([sys.executable, '-m', 'simpsons_fastai.cli', *map(str, asked), '--out', out], stdout=subprocess.DEVNULL)
-    while not (out/'history.csv').exists(): assert p.poll() is None; time.sleep(.005)
+    p = Started(*asked, '--out', out)
+    while not (out/'history.csv').exists():
+        assert p.goes_on, p.said
+        time.sleep(.005)
     time.sleep(.1)
-    p.send_signal(signal.SIGSTOP)
+    os.kill(p.pid, signal.SIGSTOP)
     state = lambda: {o['name']: o['state'] for o in server.ask(runs=str(tmp_path))}
     assert state() == dict(run='running', whole='finished')
-    p.kill(); p.wait()
+    p.kill()
     assert state()['run'].startswith('interrupted at epoch ')
     done = simpsons('train', '--resume', out)
     assert done.returncode == 0 and 'goes on from' in done.stdout, done.stdout + done.stderr
@@ -224,10 +226,9 @@ def test_the_command_line_goes_on(data, server, tmp_path):
 @chaos
 def test_a_tuned_run_keeps_its_trials(data, tmp_path):
     out = tmp_path/'run'
-    p = subprocess.Popen([sys.executable, '-m', 'simpsons_fastai.cli', 'train', data, '--tune', '2', '--quick', '--arch', 'test_resnet', '--size', '32', '--weights', 'none', '--out', out],
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not (out/'tuning.csv').exists(): assert p.poll() is None, p.stdout.read()
-    p.kill(); p.communicate()
+    p = Started('train', data, '--tune', 2, '--quick', '--arch', 'test_resnet', '--size', 32, '--weights', 'none', '--out', out)
+    while not (out/'tuning.csv').exists(): assert p.goes_on, p.said
+    p.kill()
     kept = (out/'tuning.csv').read_text()
     done = simpsons('train', '--resume', out)
     assert done.returncode == 0 and (out/'report.json').exists() and (out/'tuning.csv').read_text() == kept and len(kept.splitlines()) == 3, done.stderr

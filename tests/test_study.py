@@ -1,8 +1,8 @@
 "A study from the shell: killed half-way, and gone on with."
-import subprocess, sys, time
+import time
 import optuna
 import pandas as pd
-from conftest import simpsons
+from conftest import Started, simpsons
 from simpsons_fastai.model.bundle import DEMO, load_bundle
 
 
@@ -12,15 +12,14 @@ def study(mini, out):
 
 def test_a_killed_study_goes_on_and_repeats_nothing(mini, tmp_path):
     out = tmp_path/'study'
-    args = [str(o) for o in study(mini, out)]
+    args = study(mini, out)
     filed = lambda: optuna.load_study(study_name='study', storage=f'sqlite:///{out/"study.db"}').get_trials()
-    with subprocess.Popen([sys.executable, '-m', 'simpsons_fastai.cli', *args], stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if line.startswith('trial 0'): break
-        while [o.state.name for o in filed()][:3] != ['COMPLETE', 'COMPLETE', 'RUNNING']: # the second is filed, and the third has begun
-            assert process.poll() is None
-            time.sleep(.05)
-        process.kill()
+    process = Started(*args)
+    while 'trial 0' not in process.said: assert process.goes_on, process.said
+    while [o.state.name for o in filed()][:3] != ['COMPLETE', 'COMPLETE', 'RUNNING']: # the second is filed, and the third has begun
+        assert process.goes_on, process.said
+        time.sleep(.05)
+    process.kill()
     finished = {o.number: o.value for o in filed() if o.state.name == 'COMPLETE'}
     assert 2 <= len(finished) < 4 and not (out/'study.csv').exists()
     done = simpsons(*args)

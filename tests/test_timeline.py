@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 pytest.importorskip('pyarrow')
+from conftest import ten
 from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.serve.appearances import appearances, seconds_f1, smooth
 
@@ -61,5 +62,5 @@ def test_pictures_have_no_timeline(mini, tmp_path):
     pytest.importorskip('av')
     from simpsons_fastai.serve.archive import label
     from simpsons_fastai.serve.timeline import timeline
-    with pytest.raises(SimpsonsError, match='no named frame of a video'): timeline(label('demo', next(mini.rglob('*.jpg')), tmp_path/'picture'))
+    with pytest.raises(SimpsonsError, match='no named frame of a video'): timeline(label(ten(), next(mini.rglob('*.jpg')), tmp_path/'picture'))
     with pytest.raises(SimpsonsError, match='holds no labels'): timeline(mini)

@@ -20,14 +20,14 @@ from .intervals import bootstrap, indicators, interval
 from ..target import Column
 
 # %% ../../nbs/judge/05_compare.ipynb #21750557
-_BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
+_NO_PARAMETERS = ('running_mean', 'running_var', 'num_batches_tracked', '.scale') # buffers, and the scales of weights in 8 bits
 
 def count_parameters(
     path:str|Path, # a `model.safetensors`
 ) -> int:
     "The number of parameters in a file of weights, from its header."
     with safe_open(path, 'np') as f:
-        return sum(math.prod(f.get_slice(o).get_shape()) for o in f.keys() if not o.endswith(_BUFFERS))
+        return sum(math.prod(f.get_slice(o).get_shape()) for o in f.keys() if not o.endswith(_NO_PARAMETERS))
 
 # %% ../../nbs/judge/05_compare.ipynb #e4bb8bbf
 def _score(report:dict, split:str, key:str) -> float:

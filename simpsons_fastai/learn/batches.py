@@ -50,8 +50,9 @@ class PictureDL(TfmdDL):
 def _squeezes(self:PictureDL, tfm) -> bool:
     "Does a transform to a picture what the reader does?"
     pre = self.reader.pre
-    return (type(tfm) is Resize and tfm.method == ResizeMethod.Squish and tuple(tfm.size) == (pre.size, pre.size)
-            and tfm.mode == pre.resample)
+    if own := getattr(tfm, 'pre', None): return (own.size, own.resample, own.fit) == (pre.size, pre.resample, pre.fit)
+    squished = type(tfm) is Resize and tfm.method == ResizeMethod.Squish and pre.fit == 'squish'
+    return squished and (tuple(tfm.size), tfm.mode) == ((pre.size, pre.size), pre.resample)
 
 @patch
 def _only_squeezes(self:PictureDL) -> bool:

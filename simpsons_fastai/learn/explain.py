@@ -13,6 +13,7 @@ import numpy as np, torch
 from PIL import Image
 from ..core import SimpsonsError
 from ..pictures.open import scaled
+from ..pictures.preprocess import Preprocess
 from ..model.bundle import Bundle
 from .models import Ensemble, bundle_network
 
@@ -38,11 +39,14 @@ def overlay(
     im:Image.Image,
     cam:np.ndarray, # (h, w), 0..1
     side:int=160, # pixels of the longer side of the result
+    pre:Preprocess=None, # how the picture became the square that the map is of; squeezed unless told
 ) -> Image.Image:
     "A picture with a map laid over it."
     from matplotlib import colormaps
     im = scaled(im, side)
-    heat = Image.fromarray((colormaps['turbo'](cam)[..., :3]*255).astype(np.uint8)).resize(im.size, Image.Resampling.BILINEAR)
+    pre = pre or Preprocess(len(cam), 'bilinear', (0., 0., 0.), (1., 1., 1.))
+    laid = np.asarray(pre.on_picture(cam, *im.size))
+    heat = Image.fromarray((colormaps['turbo'](laid/255)[..., :3]*255).astype(np.uint8))
     return Image.blend(im, heat, .45)
 
 # %% ../../nbs/learn/19_explain.ipynb #5a760c38
@@ -58,6 +62,7 @@ def heat_maps(
     bundle:Bundle,
 ) -> Callable: # from a picture and the place of an output to the picture with its map
     "What draws where a bundle's network looks."
-    network = cam_network(bundle)
-    def draw(im:Image.Image, index:int) -> Image.Image: return overlay(im, grad_cam(network, bundle.preprocess(im), index))
+    network,pre = cam_network(bundle),bundle.preprocess
+    def draw(im:Image.Image, index:int) -> Image.Image: 
+        return overlay(im, grad_cam(network, pre(im), index), pre=pre)
     return draw

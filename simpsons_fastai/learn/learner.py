@@ -53,8 +53,9 @@ def _load(learn:Learner, weights:str, line:str, state:dict|None) -> str:
 
 def _fit_backbone(dls:DataLoaders, arch:str):
     "Make the loaders squeeze and normalise as the backbone expects, and carry what is asked."
-    pre = backbone_preprocess(arch, preprocess_of(dls).size)
-    if preprocess_of(dls) != pre: use_preprocess(dls, pre)
+    now = preprocess_of(dls)
+    pre = backbone_preprocess(arch, now.size, now.fit)
+    if now != pre: use_preprocess(dls, pre)
     if 'table' not in vars(dls): take_over(dls, pre)
 
 # %% ../../nbs/learn/14_learner.ipynb #1fe2e8fb

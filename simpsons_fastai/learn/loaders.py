@@ -16,14 +16,14 @@ from timm.models import is_model, list_models
 from fastai.vision.all import *
 import simpsons_fastai.learn.nets # noqa: F401, registers our architectures with timm
 from ..core import SimpsonsError
-from ..pictures.preprocess import Preprocess
+from ..pictures.preprocess import FITS, Preprocess
 from ..pictures.columns import own_columns
 from ..pictures.table import as_table, usable
 from ..pictures.groups import group_column, with_groups
 from ..pictures.split import split_table
 from ..pictures.cache import PixelReader
 from ..target import Target, target_of
-from .blocks import block_items, simpsons_block
+from .blocks import FitSquare, block_items, simpsons_block
 from .columns import target_in
 
 # %% ../../nbs/learn/06_loaders.ipynb #36bdac0c
@@ -36,13 +36,15 @@ def _no_such(arch:str) -> SimpsonsError:
 def backbone_preprocess(
     arch:str, # a timm model name, as 'resnext50_32x4d' or 'resnext50_32x4d.a1h_in1k'
     size:int=None, # pixels a side; the backbone's own unless told
+    fit:str='squish', # a name in `FITS`
 ) -> Preprocess:
     "What the timm backbone `arch` expects of a picture."
     if not is_model(arch): raise _no_such(arch)
     cfg = timm.get_pretrained_cfg(arch)
     if size is not None and size < 8:
         raise SimpsonsError(f'size={size} is too small for a picture: give 32 or more pixels a side')
-    return Preprocess(size or cfg.input_size[-1], cfg.interpolation, tuple(cfg.mean), tuple(cfg.std))
+    if fit not in FITS: raise SimpsonsError(f'there is no fit {fit!r}: use {", ".join(FITS)}')
+    return Preprocess(size or cfg.input_size[-1], cfg.interpolation, tuple(cfg.mean), tuple(cfg.std), fit)
 
 # %% ../../nbs/learn/06_loaders.ipynb #84acafb6
 def _tfm(dl, pipe:str, cls): return next((o for o in getattr(dl, pipe).fs if isinstance(o, cls)), None)
@@ -57,7 +59,8 @@ def preprocess_of(dls:DataLoaders) -> Preprocess:
         raise SimpsonsError(f'these dataloaders {resize.method} pictures to {tuple(resize.size)}, and a bundle squeezes them to a '
                             "square: give Resize(size, method='squish'), or make them with simpsons_dls")
     mean,std = (tuple(round(float(o), 6) for o in t.flatten()) for t in (norm.mean, norm.std))
-    return Preprocess(resize.size[0], resize.mode.name.lower(), mean, std)
+    fit = resize.pre.fit if isinstance(resize, FitSquare) else 'squish'
+    return Preprocess(resize.size[0], resize.mode.name.lower(), mean, std, fit)
 
 # %% ../../nbs/learn/06_loaders.ipynb #a83e2997
 def use_preprocess(dls:DataLoaders, pre:Preprocess):
@@ -65,7 +68,8 @@ def use_preprocess(dls:DataLoaders, pre:Preprocess):
     for dl in dls.loaders:
         if (reader := getattr(dl, 'reader', None)) and reader.pre != pre: reader.use(pre)
         resize = _tfm(dl, 'after_item', Resize)
-        resize.size,resize.mode = (pre.size, pre.size),pre.resample
+        if isinstance(resize, FitSquare): resize.use(pre)
+        else: resize.size,resize.mode = (pre.size, pre.size),pre.resample
         norm = _tfm(dl, 'after_batch', Normalize)
         norm.mean,norm.std = (tensor(o).view(1, -1, 1, 1).to(norm.mean) for o in (pre.mean, pre.std))
     dls.pre = pre
@@ -145,22 +149,23 @@ def simpsons_dls(
     source, # a table, a .csv file, or a folder of pictures
     size:int=None, # pixels a side; the backbone's own unless told
     bs:int=64, # pictures a batch
-    valid:float=.2, # share for validation, where the source names none
+    valid:float=.2, # share for validation, where none is named
     aug:str='journey', # see `augmentation`
     seed:int=42, # of the split
-    arch:str='resnext50_32x4d', # the timm backbone
+    arch:str='resnext50_32x4d', # a timm model
     num_workers:int=None, # threads that decode
     cache:str='auto', # 'off' decodes anew every epoch
-    check:bool=True, # leave out the broken
+    check:bool=True, # out with the broken
     device=None, # as fastai's
-    test:float=0., # share for the test, likewise
+    test:float=0., # for the test
     sampler:str='shuffle', # in `SAMPLERS`
     columns:str|Sequence='label', # see `as_table`
-    kinds:dict=None, # name to 'any' for several values
+    kinds:dict=None, # name to kind
     groups:str='near', # what stays together, see `with_groups`
+    fit:str='squish', # a name in `FITS`
 ) -> DataLoaders: # with `target`, `table`, `broken`, `pre`, `arch`
     "Training and validation loaders from any source of pictures."
-    pre = backbone_preprocess(arch, size)
+    pre = backbone_preprocess(arch, size, fit)
     how = dict(pre=pre, num_workers=num_workers, cache=cache, check=check)
     made,reader = _prepared(source, columns, kinds, how, groups, valid=valid, seed=seed, test=test)
     dls = picture_dls(made['table'], made['target'], reader, bs, aug, sampler, device)

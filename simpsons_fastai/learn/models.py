@@ -17,6 +17,7 @@ import simpsons_fastai.learn.nets # noqa: F401, registers our architectures with
 from ..core import SimpsonsError
 from ..pictures.preprocess import views
 from .columns import ColumnHeads, columns_in_torch
+from .stored import unpack_state
 from .unused import drop_unused
 from ..model.bundle import Bundle
 from ..target import Target
@@ -126,7 +127,7 @@ def bundle_network(
 ) -> nn.Module:
     "A bundle's network with its weights, in torch, float32, on the CPU."
     model = build_network(bundle.arch, bundle.target, bundle.head, bundle.members)
-    try: load_state(model, load(bundle.read('model.safetensors')))
+    try: load_state(model, unpack_state(load(bundle.read('model.safetensors'))))
     except RuntimeError as e:
         outputs = len(bundle.target.vocab)
         raise SimpsonsError(f'{bundle.path}/model.safetensors does not fit {bundle.arch} with {outputs} outputs: '

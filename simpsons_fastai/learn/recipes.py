@@ -13,7 +13,7 @@ import difflib, re
 from dataclasses import dataclass, field, fields, replace
 from math import inf
 from ..core import SimpsonsError
-from ..pictures.preprocess import TTA
+from ..pictures.preprocess import FITS, TTA
 
 # %% ../../nbs/learn/15_recipes.ipynb #b8145876
 def _f(default, doc:str, choices=None):
@@ -33,6 +33,7 @@ class _Data:
     missing:float = _f(0., 'share of the cells left empty, for trying out')
     arch:str = _f('resnext50_32x4d', 'a timm model name')
     size:int|None = _f(None, "pixels a side; the backbone's own unless told")
+    fit:str = _f('squish', 'how a picture becomes a square: squish; pad, with bars; or crop, its middle', FITS)
     epochs:int = _f(20, 'how many, after those of the head')
     freeze_epochs:int = _f(1, 'epochs of the head alone, where the schedule begins with it')
     bs:int = _f(64, 'pictures a batch')
@@ -176,6 +177,9 @@ def quick(recipe:Recipe) -> Recipe:
 # %% ../../nbs/learn/15_recipes.ipynb #aa29ea64
 _GPU = 'ImageNet weights (the network, once); a GPU for the whole of it'
 _JOURNEY = dict(task='Journey to Springfield: name the character in a frame', needs=_GPU, aug='frames', sampler='root')
+_LITE = _JOURNEY | dict(
+    task='the same in three quarters of an hour on two CPU cores', needs='ImageNet weights (the extra offline-weights has them)',
+    arch='tf_efficientnet_lite0', size=96, progressive=True, ema=.998, tta='flip')
 _COMPARED = dict(
     task='the same task, train / validation / test, tuned on validation', needs=_GPU,
     source='two backbones compared by F1 on the test part; no figure given',
@@ -209,6 +213,7 @@ RECIPES = {o.name: o for o in (
     Recipe('journey-densenet', source='wanted there, not done', arch='densenet121', **_JOURNEY),
     Recipe('journey-efficientnet', source='F1 0.997 on Kaggle, the best public result',
            arch='efficientnet_b2', epochs=50, **_JOURNEY),
+    Recipe('journey-lite', source='no other system: this one is ours', **_LITE),
     Recipe('journey-convnext', source='wanted there, not done', arch='convnext_tiny', lr=1e-3, **_JOURNEY),
     Recipe('vgg', arch='vgg16_bn', **_COMPARED),
     Recipe('effnetv2', arch='tf_efficientnetv2_b0', **_COMPARED),

@@ -8,7 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/learn/trial.html.md"""
 __all__ = ['policies', 'pass_seconds', 'race', 'verdict', 'memory_file', 'measured_policy']
 
 # %% ../../nbs/learn/21_trial.ipynb #abbb0005
-import math, platform, re, time
+import platform, re, time
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path

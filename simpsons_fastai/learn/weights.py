@@ -19,6 +19,7 @@ from ..core import SimpsonsError, read_json
 from .columns import ColumnHeads
 from .offline import offline_file, offline_weights
 from ..target import Target, columns_of_old
+from .stored import unpack_state
 
 # %% ../../nbs/learn/10_weights.ipynb #70c8c9eb
 _WAYS_OUT = ("connect to the network once, give weights='none' to train from scratch, "
@@ -69,7 +70,7 @@ def _read_pth(path:Path) -> dict:
 
 # %% ../../nbs/learn/10_weights.ipynb #724bc1f3
 def _read_safetensors(path:Path) -> dict:
-    try: return load_file(path)
+    try: return unpack_state(load_file(path))
     except (SafetensorError, OSError) as e: raise SimpsonsError(f'{path} is damaged ({e}): restore it or make it again') from None
 
 _READERS = {'.safetensors': _read_safetensors} | dict.fromkeys(('.pth', '.pt', '.bin'), _read_pth)

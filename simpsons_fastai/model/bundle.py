@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 import simpsons_fastai
 from ..core import SimpsonsError, iso_now, read_json, write_json, write_whole_folder
-from ..pictures.preprocess import Preprocess, TTA
+from ..pictures.preprocess import FITS, Preprocess, TTA
 from ..target import KINDS, Target, columns_of_old
 
 # %% ../../nbs/model/02_bundle.ipynb #d94294cb
@@ -120,7 +120,8 @@ def _number(o, low:float, high:float) -> bool:
 def _triple(o, low:float) -> bool: return isinstance(o, list) and len(o) == 3 and all(_number(v, low, 1e3) for v in o)
 
 def _preprocess_ok(o) -> bool:
-    if not (isinstance(o, dict) and set(o) == {'size', 'interpolation', 'mean', 'std'}): return False
+    if not (isinstance(o, dict) and set(o) - {'fit'} == {'size', 'interpolation', 'mean', 'std'}): return False
+    if o.get('fit', 'squish') not in FITS: return False
     if not (isinstance(o['size'], int) and _number(o['size'], 8, 2048)): return False
     if str(o['interpolation']).upper() not in Image.Resampling.__members__: return False
     return _triple(o['mean'], -1e3) and _triple(o['std'], 1e-6)

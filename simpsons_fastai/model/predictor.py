@@ -141,12 +141,13 @@ def _decoded(self:Predictor, images, bs:int, errors:str): # yields lists of what
 
 # %% ../../nbs/model/04_predictor.ipynb #596edea6
 @patch
-def logits(self:Predictor,
+def asked_of(self:Predictor,
+    network, # a runtime
     images, # an iterable of what `predict` takes
-    bs:int=16, # pictures a batch
-    errors:str='raise', # or 'give' the `PictureError` of a broken picture
-): # yields (`PictureError` or None a picture, float32 logits (n, views, outputs)) a batch
-    "What the network says of many pictures; of a broken one nothing that means anything."
+    bs:int, # pictures a batch
+    errors:str, # 'raise', or 'give' the `PictureError` of a broken picture
+): # yields (`PictureError` or None a picture, float32 (n·views, ...)) a batch
+    "What a network says of many pictures; of a broken one nothing that means anything."
     size = self.bundle.preprocess.size
     blank = np.zeros((size, size, 3), np.uint8)
     waiting = deque()
@@ -154,7 +155,16 @@ def logits(self:Predictor,
         for batch in self._decoded(iter(images), bs, errors):
             waiting.append([o if isinstance(o, PictureError) else None for o in batch])
             yield self._seen(np.stack([blank if isinstance(o, PictureError) else o for o in batch]))
-    for logits in self.network.stream(batches()): yield waiting[0], self._by_view(logits, len(waiting.popleft()))
+    for said in network.stream(batches()): yield waiting.popleft(), said
+
+@patch
+def logits(self:Predictor,
+    images, # an iterable of what `predict` takes
+    bs:int=16, # pictures a batch
+    errors:str='raise', # as for `asked_of`
+): # yields (`PictureError` or None a picture, float32 logits (n, views, outputs)) a batch
+    "The logits of many pictures."
+    for broken,said in self.asked_of(self.network, images, bs, errors): yield broken, self._by_view(said, len(broken))
 
 # %% ../../nbs/model/04_predictor.ipynb #9bfd2582
 @patch

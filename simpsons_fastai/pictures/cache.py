@@ -34,10 +34,10 @@ def files_key(
 
 def cache_key(
     paths, # the pictures, in order
-    pre:Preprocess, # its size and interpolation count
+    pre:Preprocess, # its size, interpolation and fit count
 ) -> str: # 32 hexadecimal digits
     "The name of the cache of these pictures as they are now."
-    return files_key(paths, 3, pre.size, pre.interpolation)
+    return files_key(paths, 3, pre.size, pre.interpolation, *(pre.mean if pre.fit == 'pad' else ()), pre.fit)
 
 # %% ../../nbs/pictures/08_cache.ipynb #fbe8fed6
 def _new_pixels(file:Path, shape:tuple) -> np.memmap:

@@ -19,6 +19,7 @@ from .columns import asked_columns, cell_text, from_file, with_traits, with_word
 from .branches import class_name
 from .rows import labelled_rows, one_row_a_file, some_rows, split_names
 from .scan import scan
+from .label_studio import read_label_studio
 from .spreadsheet import read_table
 
 # %% ../../nbs/pictures/05_table.ipynb #410891d0
@@ -26,9 +27,9 @@ def is_table(
     source, # as for `as_table`
     pattern:str=None, # refused with a table, which has its labels in a column
 ) -> bool:
-    "Is it a table, or a .csv file?"
-    is_csv = lambda path: path.suffix.lower() == '.csv' and not path.expanduser().is_dir()
-    res = isinstance(source, pd.DataFrame) or is_csv(Path(source))
+    "Is it a table, a .csv file, or a .json file of Label Studio?"
+    is_file = lambda path: path.suffix.lower() in ('.csv', '.json') and not path.expanduser().is_dir()
+    res = isinstance(source, pd.DataFrame) or is_file(Path(source))
     if not res or pattern is None: return res
     raise SimpsonsError(f'a table has its labels in a column: leave out the pattern {pattern!r}')
 
@@ -43,6 +44,7 @@ def _rows(source, pattern:str|None, needs:tuple, left:list) -> pd.DataFrame:
     "Any source as rows, with the columns it needs."
     if not is_table(source, pattern): return scan(source, pattern, left)
     if isinstance(source, pd.DataFrame): return _own_table(source, needs)
+    if Path(source).suffix.lower() == '.json': return _own_table(read_label_studio(source).assign(split=None), needs)
     return read_table(source, label='label' if 'label' in needs else None, aside=left)
 
 # %% ../../nbs/pictures/05_table.ipynb #b125f7b0

@@ -93,6 +93,7 @@ def _check_facts(plan:Plan, facts:dict):
     changed = next((k for k,v in asked.items() if v != was.get(k)), None)
     if begun['source'] != facts['source']: how = f'{", ".join(begun["source"])}: give that again'
     elif model.get('sha256') != facts['bundle']['sha256']: how = f'another model, {model.get("path")}: give that one'
+    elif bool(was.get('embed')) != bool(asked.get('embed')): how = f'`{plan.command}`: give that again'
     elif changed: how = f'{changed} {was.get(changed)}, not {asked[changed]}: give that again'
     else: return
     raise SimpsonsError(f'{plan.out} was begun with {how}, or another folder to write to')

@@ -68,12 +68,14 @@ CELLS = dict(label=pa.string(), confidence=pa.float32(), refused=pa.bool_()) # o
 
 def row_schema(
     target:Target, # what the model answers
+    embedded:bool=False, # features in place of answers
 ): # a schema of pyarrow
     "The columns of the rows."
     where = dict(source=pa.string(), frame=pa.int64(), time=pa.float64())
     answers = {target.flat_name(c, name): kind for c in target for name,kind in CELLS.items()}
-    top = pa.list_(pa.struct(dict(label=pa.string(), confidence=pa.float32())))
-    return pa.schema(where | answers | dict(top=top, width=pa.int32(), height=pa.int32(), error=pa.string()))
+    answers['top'] = pa.list_(pa.struct(dict(label=pa.string(), confidence=pa.float32())))
+    if embedded: answers = dict(embedding=pa.list_(pa.float32()))
+    return pa.schema(where | answers | dict(width=pa.int32(), height=pa.int32(), error=pa.string()))
 
 # %% ../../nbs/serve/13_archive_plan.ipynb #f25d8f4a
 FORMAT = 'simpsons_fastai labels'
@@ -108,6 +110,12 @@ class Plan:
 
     @property
     def options(self) -> dict: return self.facts['options']
+    @property
+    def embeds(self) -> bool: return bool(self.options.get('embed')) # features in place of answers
+    @property
+    def command(self) -> str: return f"simpsons {'embed' if self.embeds else 'label'}" # that wrote it
+    @property
+    def schema(self): return row_schema(self.target, self.embeds) # of the rows
     @cached_property
     def id(self) -> str: return hashlib.sha256(self._file.read_bytes()).hexdigest()
 
@@ -159,7 +167,7 @@ def read(self:Plan,
         table.validate(full=True)
         return table
     except (OSError, pa.ArrowException) as e: why = str(e).partition('\n')[0]
-    raise SimpsonsError(f'{file} is damaged ({why}): give the same command `simpsons label` again, which makes it anew')
+    raise SimpsonsError(f'{file} is damaged ({why}): give the same command `{self.command}` again, which makes it anew')
 
 # %% ../../nbs/serve/13_archive_plan.ipynb #ab01055e
 @patch

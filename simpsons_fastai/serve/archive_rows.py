@@ -18,12 +18,13 @@ import numpy as np
 from ..core import write_whole
 from ..model.bundle import Bundle, load_bundle
 from ..model.predictor import Predictor
+import simpsons_fastai.model.features # noqa: F401, predictors embed
 from ..pictures.footage import Unit
 from ..pictures.frames import chosen_frames
 from ..pictures.open import PictureError, upright_size
 from ..pictures.preprocess import Preprocess
 from ..pictures.video import Video, av, quarter_turns, rgb, video_error
-from .archive_plan import CELLS, ENDS_AT, Plan, pa, pq, row_schema, shown_name, writable
+from .archive_plan import CELLS, ENDS_AT, Plan, pa, pq, shown_name, writable
 from ..target import Target, by_column, top
 
 # %% ../../nbs/serve/15_archive_rows.ipynb #8409fa7d
@@ -139,7 +140,9 @@ def answer_cells(
 def _row(target:Target, item:Item, answer, k:int) -> dict:
     "A row of `row_schema`."
     place = dict(source=shown_name(item.source), frame=item.frame, time=item.time, width=item.width, height=item.height)
-    return place | (dict(error=answer.reason) if isinstance(answer, PictureError) else answer_cells(target, answer, k))
+    if isinstance(answer, PictureError): return place | dict(error=answer.reason)
+    if isinstance(answer, np.ndarray): return place | dict(embedding=answer)
+    return place | answer_cells(target, answer, k)
 
 # %% ../../nbs/serve/15_archive_rows.ipynb #1c77a136
 def answered(
@@ -153,7 +156,8 @@ def answered(
         for batch in _ahead(_batches(plan, shards, predictor.bundle.preprocess.size)):
             waiting.extend(batch)
             yield from batch
-    for answer in predictor.predict_many(items(), plan.options['bs'], errors='give'):
+    ask = predictor.embed_many if plan.options.get('embed') else predictor.predict_many
+    for answer in ask(items(), plan.options['bs'], errors='give'):
         item = waiting.popleft()
         yield item.shard,None if item.source is None else _row(predictor.target, item, answer, plan.options['k'])
 
@@ -164,7 +168,7 @@ def write_shard(
     rows:list, # of `answered`
 ):
     "Write a shard, whole or not at all."
-    table = pa.Table.from_pylist(rows, row_schema(plan.target).with_metadata(dict(plan=plan.id)))
+    table = pa.Table.from_pylist(rows, plan.schema.with_metadata(dict(plan=plan.id)))
     with writable(plan.out), write_whole(plan.file(number)) as tmp:
         pq.write_table(table, tmp, compression='zstd', write_page_checksum=True)
         with open(tmp, 'rb') as f: os.fsync(f.fileno())

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from fastcore.xml import Figcaption, Figure, Img, to_xml
 from PIL import Image, ImageEnhance
 from ..pictures.open import jpeg_uri, open_image
+from ..pictures.preprocess import Preprocess
 from ..model.predictor import Predictor
 from ..target import by_column
 
@@ -76,13 +77,14 @@ def lit(
     im:Image.Image,
     heat:np.ndarray, # (h, w), from 0 to 1
     side:int=480, # pixels of the longer side of the result
+    pre:Preprocess=None, # how the picture became the square that the map is of; squeezed unless told
 ) -> Image.Image:
     "A picture, the darker the lower the map."
     scale = side/max(im.size)
     im = im.resize([max(1, round(o*scale)) for o in im.size], Image.Resampling.BICUBIC)
     dark = ImageEnhance.Brightness(ImageEnhance.Color(im).enhance(.2)).enhance(.35)
-    mask = Image.fromarray((255*heat).astype(np.uint8)).resize(im.size, Image.Resampling.BICUBIC)
-    return Image.composite(im, dark, mask)
+    pre = pre or Preprocess(len(heat), 'bilinear', (0., 0., 0.), (1., 1., 1.))
+    return Image.composite(im, dark, pre.on_picture(heat, *im.size))
 
 # %% ../../nbs/serve/23_demo_look.ipynb #6213b5af
 def _text(label:str, before:float, least:float) -> str:
@@ -103,6 +105,6 @@ def looked_at(
     "Show where the network looked for a value."
     looked = occlusion(predictor, picture, column, value)
     label = predictor.target.flat_name(predictor.target[column or predictor.target.names[0]], looked.value)
-    large = lit(shown or open_image(picture, enough=480), looked.heat)
+    large = lit(shown or open_image(picture, enough=480), looked.heat, pre=predictor.bundle.preprocess)
     image = Img(src=jpeg_uri(large), alt=f'The picture, lit where the network looked for {label}')
     return to_xml(Figure(image, Figcaption(_text(label, looked.before, looked.least)), cls='looked'))

@@ -108,6 +108,7 @@ def timeline(
     _check_seconds(window=window, gap=gap, shortest=shortest)
     share(sure, 'sure', zero=True)
     plan = Plan(Path(out).expanduser())
+    if plan.embeds: raise SimpsonsError(f'{out} holds features and no labels: give a folder that `simpsons label` wrote')
     how = dict(step=1/plan.options['fps'], window=window, gap=gap, shortest=shortest)
     if plan.options['scenes']: how = dict(step=None, window=0., gap=0., shortest=0.)
     found,lengths = _found(plan, sure, nobody, how)

@@ -50,7 +50,7 @@ def dealt(
 def _grouped(recipe:Recipe, table:pd.DataFrame, **how) -> pd.DataFrame:
     "The pictures that can be read, with their groups."
     column = group_column(recipe.groups)
-    good,_,_ = readable(table, backbone_preprocess(recipe.arch, recipe.size), **how)
+    good,_,_ = readable(table, backbone_preprocess(recipe.arch, recipe.size, recipe.fit), **how)
     return with_groups(good, 'group' if column else recipe.groups, keep=how.get('cache') != 'off')
 
 def _kept(out:Path, plan:dict) -> pd.DataFrame|None:

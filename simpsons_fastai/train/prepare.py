@@ -104,7 +104,7 @@ def recipe_learner(
     r = recipe
     groups = 'group' if group_column(r.groups) else r.groups
     dls = simpsons_dls(table, r.size, r.bs, r.valid, r.aug, seed, r.arch,
-                       test=r.test, sampler=r.sampler, groups=groups, **asked(r), **kwargs)
+                       test=r.test, sampler=r.sampler, groups=groups, fit=r.fit, **asked(r), **kwargs)
     cbs = [ProgressiveResize(epochs=total_epochs(r))]*r.progressive + [Compile()]*r.compile
     splitter = halves if r.schedule == 'gradual' else default_split
     return simpsons_learner(dls, r.arch, r.weights, speed or r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],
