@@ -7,7 +7,7 @@ the epoch, the temperature and the threshold, its test rows are scored once. STR
 called drawn-* are left out), FAMILY one of drawings named as `bart (12).bmp`: both are only measured. An hour on two cores.
 """
 import argparse, shutil, tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -16,6 +16,7 @@ from simpsons_fastai.judge.calibrate import calibrate_bundle
 from simpsons_fastai.judge.compare import count_parameters
 from simpsons_fastai.judge.evaluate import evaluate_table
 from simpsons_fastai.judge.strangers import auroc, false_accept_rate
+from simpsons_fastai.learn.recipes import FIELDS, RECIPES, settled
 from simpsons_fastai.model.bundle import DEMO, Bundle, restate_bundle
 from simpsons_fastai.model.predictor import Predictor
 from simpsons_fastai.model.run import Run
@@ -30,7 +31,7 @@ FAMILY = {o: f'{o}_simpson' for o in ('bart', 'homer', 'lisa', 'maggie', 'marge'
 CARD = """# Who is it? A model of {classes} residents of Springfield
 
 A network of {parameters:.2f} million parameters (`{arch}`, {size} × {size} pixels) that names one character of *The Simpsons* in a frame. It begins
-with ImageNet weights and was trained in {minutes:.0f} minutes on two CPU cores with `simpsons train JOURNEY/pictures.csv --recipe {recipe} --seed {seed}`.
+with ImageNet weights and was trained in {minutes:.0f} minutes on two CPU cores as `simpsons train JOURNEY/pictures.csv --recipe {recipe} --seed {seed}` does.
 Its weights are stored in 8 bits and computed with in float32; {same:.1%} of {stored} validation frames are answered as before they were rounded.
 
 | frames that share no shot with training | frames | accuracy | macro F1 over the classes that occur |
@@ -81,12 +82,19 @@ def row(name:str, o:dict) -> str:
     return f"| {name} | {o['n']:,} | {o['accuracy']:.4f} ({low:.3f} to {high:.3f}) | {o['macro_f1']:.4f} ({o['classes']} classes) |"
 
 
+def recipe_of_run(run:Run) -> str:
+    "The recipe whose fields a run followed, whatever it was called with."
+    lite, options = asdict(settled(RECIPES[RECIPE])), run.config['options']
+    other = [k for k in FIELDS if k != 'groups' and options.get(k, lite[k]) != lite[k]]
+    return options['recipe'] if other else RECIPE
+
+
 def card(run:Run, bundle:Bundle, found:dict) -> str:
     "The card of the shipped model."
     column, options = bundle.target.columns[0], run.config['options']
     calibration, stored = bundle.metrics['calibration'][column.name], bundle.metrics['stored']
     about = dict(classes=len(bundle.vocab), parameters=count_parameters(bundle.path/'model.safetensors')/1e6, arch=bundle.arch,
-                 size=bundle.preprocess.size, minutes=run.report['training']['seconds']/60, recipe=options['recipe'], seed=options['seed'])
+                 size=bundle.preprocess.size, minutes=run.report['training']['seconds']/60, recipe=recipe_of_run(run), seed=options['seed'])
     about |= dict(same=stored['same_top_label'], stored=stored['pictures'], temperature=column.temperature, threshold=column.threshold,
                   ece=calibration['test']['ece_after'], train=run.config['data']['pictures']['train'], vocab=', '.join(bundle.vocab))
     rows = '\n'.join(row(name, found[split]) for name, split in (('validation', 'valid'), ('**test**', 'test')))

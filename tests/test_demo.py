@@ -54,7 +54,7 @@ def pictures(tmp_path_factory):
     "One that the model of the package takes for somebody, one that it refuses, and one that is none."
     from simpsons_fastai.pictures.drawn import mini_frame
     folder = tmp_path_factory.mktemp('pictures')
-    for name,i in (('sure', 6), ('refused', 5)): mini_frame(i)[1].save(folder/f'{name}.png')
+    for name,i in (('sure', 7), ('refused', 5)): mini_frame(i)[1].save(folder/f'{name}.png')
     (folder/'=1+1.jpg').write_text('no picture')
     return folder/'sure.png', folder/'refused.png', folder/'=1+1.jpg'
 
@@ -140,7 +140,7 @@ def test_an_upload_gets_its_name_and_what_spoke_for_it(demo, opened, pictures, k
     assert answer.label in figure.inner_text() and answer.label in figure.locator('img').get_attribute('alt')
     assert figure.locator('img').evaluate('o => o.naturalWidth') == 480
     page.get_by_role('button', name='About this model').click()
-    page.wait_for_selector('text=Simpsons-MNIST by Alvaro Bartolome')
+    page.wait_for_selector('text=The Simpsons Characters Data')
 
 
 @WIDTHS

@@ -7,7 +7,6 @@ from simpsons_fastai.core import SimpsonsError
 from simpsons_fastai.learn.instant import _fit, cross_validated, features, solved, solver
 from simpsons_fastai.learn.learner import simpsons_learner
 from simpsons_fastai.learn.loaders import simpsons_dls
-from simpsons_fastai.model.bundle import DEMO
 
 
 def clouds(classes, n=40, channels=12, seed=0):
@@ -45,11 +44,11 @@ def test_one_class_is_no_question():
 
 
 def test_a_picture_and_its_mirror_image(mini):
-    dls = simpsons_dls(mini, size=32, bs=32, arch='frames_small', cache='off', check=False)
-    learn = simpsons_learner(dls, 'frames_small', DEMO, head='plain', speed='off', verbose=False)
+    dls = simpsons_dls(mini, size=32, bs=32, arch='tf_efficientnet_lite0', cache='off', check=False)
+    learn = simpsons_learner(dls, 'tf_efficientnet_lite0', head='plain', speed='off', verbose=False)
     table = dls.table[dls.table.split == 'train'].head(5)
     x, y = features(learn, table)
-    assert x.shape == (5, 2, 128) and [dls.vocab[i] for i in y] == list(table.label)
+    assert x.shape == (5, 2, 1280) and [dls.vocab[i] for i in y] == list(table.label)
     pixels = torch.from_numpy(np.stack([dls.pre(o) for o in table.path]))
     body, head = learn.model.eval()
     with torch.no_grad(): mirrored = head[1](head[0](body(pixels.flip(-1))))

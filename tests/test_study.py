@@ -3,7 +3,6 @@ import time
 import optuna
 import pandas as pd
 from conftest import Started, simpsons
-from simpsons_fastai.model.bundle import DEMO, load_bundle
 
 
 def study(mini, out):
@@ -38,13 +37,3 @@ def test_a_killed_study_goes_on_and_repeats_nothing(mini, tmp_path):
 def test_mistakes_are_told_in_a_sentence(mini, tmp_path, refused):
     for args, said in ((['--vary', 'archs=resnet18'], 'did you mean arch?'), (['--preset', 'colour'], "there is no study 'colour'"), ([], 'say what to compare')):
         assert said in refused('study', mini, *args, '--out', tmp_path/'study')
-
-
-def test_the_model_that_comes_with_the_package(mnist, family, tmp_path):
-    assert sum(o.stat().st_size for o in DEMO.iterdir()) <= 6e6
-    assert len(load_bundle('demo').vocab) == 10 and 'NC-SA' in (DEMO/'README.md').read_text()
-    done = simpsons('evaluate', 'demo', mnist, '--split', 'test', '--out', tmp_path/'scores.json')
-    assert done.returncode == 0, done.stderr
-    assert pd.read_json(tmp_path/'scores.json', typ='series')['macro_f1'] >= .92
-    one = simpsons('predict', 'demo', next(family.glob('bart*')))
-    assert one.returncode == 0 and '"label"' in one.stdout

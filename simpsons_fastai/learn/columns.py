@@ -12,6 +12,7 @@ __all__ = ['OneInTorch', 'effective_number', 'AnyInTorch', 'columns_in_torch', '
 from collections.abc import Sequence
 from fastai.vision.all import *
 from sklearn.metrics import f1_score
+from ..core import SimpsonsError
 from ..column import MISSING, AnyOf, OneOf
 from ..target import Target, one_label
 
@@ -88,6 +89,11 @@ def log_odds(self:OneInTorch, seen:Tensor) -> Tensor: # (values,)
 
 # %% ../../nbs/learn/02_columns.ipynb #001a6034
 @patch
+def united(self:OneInTorch, cells:list) -> Tensor:
+    raise SimpsonsError(f'{self.column.name} has one value a picture, so pictures cannot be composed: '
+                        f'ask for any number of them with --kinds {self.column.name}=any, or leave out --mix compose')
+
+@patch
 def f1(self:OneInTorch, true:Tensor, said:Tensor, average:str='macro') -> float:
     "F1 of filled cells, over the values that occur."
     true,said = self.numbers(true),self.numbers(said)
@@ -158,6 +164,11 @@ def log_odds(self:AnyInTorch, seen:Tensor) -> Tensor: # (values,)
     return (yes/no).log()
 
 # %% ../../nbs/learn/02_columns.ipynb #87fc40ad
+@patch
+def united(self:AnyInTorch, cells:list) -> Tensor: # (n, values)
+    "What is there in any of several pictures, from the cells of each."
+    return torch.stack(cells).amax(0)
+
 @patch
 def f1(self:AnyInTorch, true:Tensor, said:Tensor, average:str='macro') -> float:
     "F1 of filled cells, over the values that occur; of a picture without a name 1 where none is said."

@@ -11,6 +11,7 @@ __all__ = ['MIXES', 'RECORDS_AT', 'SCHEDULES', 'SomeCutMix', 'SomeMixUp', 'mix_o
 # %% ../../nbs/learn/16_fit.ipynb #1dfe7c22
 from fastai.vision.all import *
 from timm.utils import ModelEmaV3
+from .compose import SomeComposed
 from .instant import SolveHead
 from .recipes import Recipe, settled
 
@@ -36,11 +37,11 @@ class SomeMixUp(_OnSome, MixUp):
     def __init__(self, p:float=.5, alpha:float=.4): super().__init__(p, alpha)
 
 # %% ../../nbs/learn/16_fit.ipynb #1cb2ea54
-MIXES = dict(cutmix=SomeCutMix, mixup=SomeMixUp)
+MIXES = dict(cutmix=SomeCutMix, mixup=SomeMixUp, compose=SomeComposed)
 
 def mix_of(
     name:str, # 'none', or a name in `MIXES`
-    share:float=None, # of the batches; the callback's own unless told
+    share:float=None, # of the batches, of the pictures to compose; the callback's own unless told
 ) -> list:
     "The callback that mixes pictures, if any."
     return [MIXES[name](**{} if share is None else dict(p=share))] if name in MIXES else []

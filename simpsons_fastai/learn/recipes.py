@@ -52,8 +52,9 @@ class _Data:
 @dataclass(frozen=True)
 class Recipe(_Data):
     "How to train. Fields that are None are as usual, see `settled`, or the backbone's own."
-    mix:str|None = _f(None, 'none, cutmix or mixup; cutmix unless told', ('none', 'cutmix', 'mixup'))
-    mix_share:float|None = _f(None, 'share of the batches that are mixed; 0.3 of cutmix, 0.5 of mixup unless told')
+    mix:str|None = _f(None, 'none, cutmix, mixup, or compose (several pictures in one); cutmix unless told',
+                      ('none', 'cutmix', 'mixup', 'compose'))
+    mix_share:float|None = _f(None, 'share of the batches that are mixed, of the pictures composed; 0.3 of cutmix, else 0.5')
     smoothing:float|None = _f(None, 'label smoothing, a share; 0.1 unless told, 0 with the focal loss')
     loss:str = _f('ce', 'ce (cross-entropy), weighted (by class frequency), class_balanced, adjusted (logits) or focal',
                 ('ce', 'weighted', 'class_balanced', 'adjusted', 'focal'))
@@ -180,6 +181,9 @@ _JOURNEY = dict(task='Journey to Springfield: name the character in a frame', ne
 _LITE = _JOURNEY | dict(
     task='the same in three quarters of an hour on two CPU cores', needs='ImageNet weights (the extra offline-weights has them)',
     arch='tf_efficientnet_lite0', size=96, progressive=True, ema=.998, tta='flip')
+_EVERYBODY = _LITE | dict(
+    task='who is in a frame, everybody: a column labels of names joined by a bar, in pictures of one or of several',
+    columns='labels', kinds='labels=any', mix='compose', mix_share=.5, sampler='shuffle', smoothing=.02)
 _COMPARED = dict(
     task='the same task, train / validation / test, tuned on validation', needs=_GPU,
     source='two backbones compared by F1 on the test part; no figure given',
@@ -214,6 +218,7 @@ RECIPES = {o.name: o for o in (
     Recipe('journey-efficientnet', source='F1 0.997 on Kaggle, the best public result',
            arch='efficientnet_b2', epochs=50, **_JOURNEY),
     Recipe('journey-lite', source='no other system: this one is ours', **_LITE),
+    Recipe('everybody', source='no other system: this one is ours', **_EVERYBODY),
     Recipe('journey-convnext', source='wanted there, not done', arch='convnext_tiny', lr=1e-3, **_JOURNEY),
     Recipe('vgg', arch='vgg16_bn', **_COMPARED),
     Recipe('effnetv2', arch='tf_efficientnetv2_b0', **_COMPARED),

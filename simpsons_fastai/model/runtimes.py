@@ -20,7 +20,7 @@ import numpy as np
 from fastcore.basics import patch
 from ..core import SimpsonsError
 from .bundle import AGAIN, Bundle
-from .graph import check_network
+from .graph import check_network, expanded
 
 # %% ../../nbs/model/03_runtimes.ipynb #e4c10eea
 class Runtime:
@@ -65,7 +65,7 @@ def _onnx(bundle:Bundle, precision:str) -> bytes:
     if not bundle.has(name):
         raise SimpsonsError(f'{bundle.path} has no int8 network: make one with `simpsons bundle RUN --int8`, '
                             'or use another precision')
-    return check_network(bundle.read(name), bundle.path/name)
+    return expanded(check_network(bundle.read(name), bundle.path/name))
 
 # %% ../../nbs/model/03_runtimes.ipynb #0709fbeb
 class ONNXRuntime(Runtime):

@@ -71,9 +71,20 @@ def _calibrated(bundle:Bundle, old:Bundle) -> Bundle:
 
 def _parity(bundle:Bundle, table:pd.DataFrame) -> dict:
     "How far the fastest precision is from float32, where the validation pictures are still there."
-    try: return parity_of(Predictor(bundle), table)
+    try: found = parity_of(Predictor(bundle), table)
     except PictureError as e: say(f'it is not measured how far the fastest precision is from float32: {e}')
+    else: return _told(found)
     return {}
+
+_ALIKE = .95 # of the answers, that a faster precision should give as float32 does
+
+def _told(found:dict) -> dict:
+    "What `parity_of` gives; a precision that answers otherwise is told of."
+    for name,o in found.items():
+        if o['same_top_label'] < _ALIKE:
+            say(f"in {name}, the fastest here, only {o['same_top_label']:.0%} of {o['pictures']} validation pictures get the label that "
+                'float32 gives: ask it with --precision float32')
+    return found
 
 def _stored_small(bundle:Bundle, table:pd.DataFrame) -> Bundle:
     "The bundle with its weights in 8 bits; how far that is from before stands in its `metrics['stored']`."
