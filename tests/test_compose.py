@@ -19,13 +19,13 @@ def plain(*values, size=12): return [torch.full((2, 3, size, size), float(v)) fo
 def test_two_stand_beside_each_other():
     n, layout = LAYOUTS['beside']
     res = layout(plain(1, 2), random.Random(0))
-    assert n == 2 and (res[..., :6] == 1).all() and (res[..., 6:] == 2).all() and res.shape == (2, 3, 12, 12)
+    assert n == 2 and torch.allclose(res[..., :6], torch.ones(1)) and torch.allclose(res[..., 6:], torch.tensor(2.)) and res.shape == (2, 3, 12, 12)
 
 
 def test_four_have_a_quarter_each():
     n, layout = LAYOUTS['four']
     res = layout(plain(1, 2, 3, 4, size=13), random.Random(0))
-    corners = [res[0, 0, y, x].item() for y in (0, -1) for x in (0, -1)]
+    corners = [round(res[0, 0, y, x].item(), 3) for y in (0, -1) for x in (0, -1)]
     assert n == 4 and corners == [1, 2, 3, 4] and res.shape == (2, 3, 13, 13)
 
 
@@ -34,9 +34,10 @@ def test_one_is_pasted_into_another_and_leaves_most_of_it(seed):
     _, layout = LAYOUTS['inset']
     first, second = plain(1, 2, size=40)
     res = layout([first, second], random.Random(seed))
-    share = (res[0, 0] == 2).float().mean().item()
+    pasted = res[0, 0] > 1.5
+    share = pasted.float().mean().item()
     assert .4**2 - .02 <= share <= .6**2 + .02 and (first == 1).all(), 'the picture itself is left alone'
-    rows, columns = np.nonzero(res[0, 0].numpy() == 2)
+    rows, columns = np.nonzero(pasted.numpy())
     assert len(rows) == (np.ptp(rows) + 1)*(np.ptp(columns) + 1), 'a rectangle'
 
 

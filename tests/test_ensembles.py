@@ -123,7 +123,7 @@ def test_checkpoints_are_chosen_by_the_views_that_are_shipped(networks, mini, tm
     from simpsons_fastai.learn.export import save_bundle, save_weights
     from simpsons_fastai.train.finish import _probs
     dls = simpsons_dls(mini, size=32, bs=32, cache='off', arch='frames_small')
-    learn = simpsons_learner(dls, 'frames_small', 'none', verbose=False)
+    learn = simpsons_learner(dls, 'frames_small', 'none', speed='off', verbose=False)
     with torch.no_grad(): learn.model[1][-1].weight.mul_(50)
     save_weights(learn.model, tmp_path/'weights.safetensors')
     files = list(dls.table.path[dls.table.split == 'valid'])

@@ -18,7 +18,7 @@ def test_a_run_without_an_exporter_is_whole_and_is_mended(mini, tmp_path, monkey
     said = [o for o in capsys.readouterr().out.splitlines() if 'onnx' in o.lower()]
     assert len(said) == 1 and 'has no model.onnx' in said[0] and 'simpsons bundle' in said[0] and 'long story' not in said[0]
     assert not load_bundle(run.path).has('model.onnx') and json.loads((run.path/'report.json').read_text())['n'] > 0
-    lacking = Predictor(run.path)
+    lacking = Predictor(run.path, precision='float32')
     files = sorted(mini.rglob('*.jpg'))[:8]
     assert lacking.runtime == 'torch'
     with pytest.raises(SimpsonsError, match='simpsons bundle RUN'): Predictor(run.path, 'onnxruntime')

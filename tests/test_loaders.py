@@ -45,7 +45,7 @@ def test_what_squeezes_is_taken_over_and_answers_as_it_was_trained(folder, tmp_p
     dls = own(folder, blocks=(ImageBlock, block), get_y=get_y, batch_tfms=[*aug_transforms(), NORM])
     learn = made(dls)
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
-    predictor = Predictor(save_bundle(learn, tmp_path/'bundle'), 'torch')
+    predictor = Predictor(save_bundle(learn, tmp_path/'bundle'), 'torch', 'float32')
     assert [o.kind for o in predictor.target] == [kind] and predictor.target.vocab == list(dls.vocab)
     with learn.no_bar(): probs, _ = learn.get_preds()
     files = dls.valid_ds.items

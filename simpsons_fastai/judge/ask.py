@@ -23,7 +23,7 @@ from ..pictures.open import PictureError, jpeg_uri, open_image, scaled
 from ..pictures.walk import named_pictures
 from ..target import by_column
 
-# %% ../../nbs/judge/15_ask.ipynb #01a0c818
+# %% ../../nbs/judge/15_ask.ipynb #b8d9e408
 def _answered(predictor:Predictor, paths:list) -> tuple: # (paths, answers, features), of those that can be read
     "What a network says of pictures, and their features."
     said = list(predictor.predict_many(track(paths, 'pictures answered:', total=len(paths)), errors='give'))
@@ -32,12 +32,14 @@ def _answered(predictor:Predictor, paths:list) -> tuple: # (paths, answers, feat
     features = list(predictor.embed_many(track(paths, 'pictures embedded:', total=len(paths))))
     return paths,[said[i] for i in good],np.array(features)
 
+# %% ../../nbs/judge/15_ask.ipynb #32babd3c
 def _column(predictor:Predictor, name:str|None) -> Column:
     "The column that is asked about."
     names = predictor.target.names
     if name in (None, *names): return predictor.target[name or names[0]]
     raise SimpsonsError(f'there is no column {name!r}: name one of {", ".join(names)} with --column')
 
+# %% ../../nbs/judge/15_ask.ipynb #de20ad46
 def _proposed(column:Column, said) -> dict: # by value or, of a column of any number of them, by several joined by a bar
     "What a network proposes for a picture, the likeliest first."
     row = column.row(said)
@@ -167,9 +169,10 @@ at('skip').addEventListener('click', () => take(null))
 show()
 """
 
-# %% ../../nbs/judge/15_ask.ipynb #0e9ef713
+# %% ../../nbs/judge/15_ask.ipynb #20eff2b6
 def _button(text:str, name:str) -> FT: return Button(text, id=name, type='button')
 
+# %% ../../nbs/judge/15_ask.ipynb #3b20bf90
 def _body(title:str) -> list: # of elements
     "What the script fills in."
     header = Header(H1(title), ft('output', '', id='status', aria_live='polite'), _button('Save as CSV', 'save'))
@@ -178,16 +181,19 @@ def _body(title:str) -> list: # of elements
     help_ = P('Keys: 1 to 9, Enter for the first; letters look for a name; ← back, → skip.')
     return [header, Div(Img(id='picture', src='data:,', alt='The picture to label'), Ol(id='choices'), field, buttons, help_, id='one')]
 
+# %% ../../nbs/judge/15_ask.ipynb #08d2e29b
 def _item(path:str, likely:dict, folder:Path, side:int) -> dict:
     "A picture and what is proposed, as the script reads it."
     picture = jpeg_uri(scaled(open_image(path, enough=side), side))
     return dict(path=_from(path, folder), picture=picture, likely=[[o, round(p, 4)] for o,p in likely.items()][:9])
 
+# %% ../../nbs/judge/15_ask.ipynb #64a526cf
 def _from(path:str, folder:Path) -> str:
     "A path as a table in the folder names it."
     path = os.path.abspath(path)
     return os.path.relpath(path, folder) if Path(path).is_relative_to(folder) else path
 
+# %% ../../nbs/judge/15_ask.ipynb #a5718c2e
 def ask_page(
     rows:list, # from `chosen`
     names:list, # that may be chosen
@@ -206,7 +212,7 @@ def ask_page(
     with write_whole(out) as tmp: tmp.write_text(text, encoding='utf-8')
     return out
 
-# %% ../../nbs/judge/15_ask.ipynb #71f53aa6
+# %% ../../nbs/judge/15_ask.ipynb #fc916f3c
 def ask(
     bundle, # a bundle's or a run's folder, or a `Bundle`
     unlabelled:list, # pictures, and folders of some
@@ -229,6 +235,7 @@ def ask(
     write_json(out, label_studio_tasks(proposed, predictor.bundle.arch))
     return out
 
+# %% ../../nbs/judge/15_ask.ipynb #9e91ce4e
 def _not_known(paths:list, known:Path|None) -> list:
     "The pictures that a table does not label."
     if known is None: return paths

@@ -26,7 +26,7 @@ def doubt(
 @doubt.register
 def _(column:AnyOf, probs:np.ndarray) -> np.ndarray: return 1 - 2*np.abs(probs - .5).min(1)
 
-# %% ../../nbs/judge/14_doubt.ipynb #8cd3426b
+# %% ../../nbs/judge/14_doubt.ipynb #2272b582
 def far_apart(
     features:np.ndarray, # (n, d)
     n:int, # how many to take
@@ -43,6 +43,7 @@ def far_apart(
         near[chosen] = np.inf
     return chosen
 
+# %% ../../nbs/judge/14_doubt.ipynb #ff9b2140
 def _parts(features:np.ndarray|None, rows:int=1000): # a part at a time, for the memory
     return [features[i:i + rows] for i in range(0, len(features), rows)] if features is not None else []
 

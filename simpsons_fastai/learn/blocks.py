@@ -53,13 +53,14 @@ def cells_in(target:Target,
     if is_plain(target): return list(table[target.names[0]])
     return list(zip(*(table[o] for o in target.names)))
 
-# %% ../../nbs/learn/05_blocks.ipynb #81d21043
+# %% ../../nbs/learn/05_blocks.ipynb #9389f0aa
 class Picture(PILImage):
     "A fastai image opened by `open_image`: upright, 8-bit RGB, limited in size."
     @classmethod
     def create(cls, fn, **kwargs):
         return super().create(fn, **kwargs) if isinstance(fn, Tensor) else cls(open_image(fn))
 
+# %% ../../nbs/learn/05_blocks.ipynb #ebf72b5a
 class FitSquare(Resize):
     "fastai's `Resize`, in the way a bundle does it."
     def __init__(self, pre:Preprocess):
@@ -71,6 +72,7 @@ class FitSquare(Resize):
 
     def encodes(self, x:Image.Image): return type(x)(self.pre.resize(x))
 
+# %% ../../nbs/learn/05_blocks.ipynb #3b72a9e3
 class OpenPicture(Transform):
     "A path, bytes, an array or a Pillow image as a `Picture`; so `learn.predict` takes any of them."
     input_types = (str, Path, bytes, np.ndarray, Image.Image)

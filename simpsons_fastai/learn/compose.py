@@ -11,15 +11,17 @@ __all__ = ['LAYOUTS', 'united', 'SomeComposed']
 from fastai.vision.all import *
 from .columns import columns_in_torch, split_cells, target_in
 
-# %% ../../nbs/learn/15_compose.ipynb #eca33bb8
+# %% ../../nbs/learn/15_compose.ipynb #77230784
 def _scaled(x:Tensor, h:int, w:int) -> Tensor:
     "Pictures (n, 3, ..., ...) at another size."
     return F.interpolate(x, (h, w), mode='bilinear', antialias=True)
 
+# %% ../../nbs/learn/15_compose.ipynb #a001f751
 def _beside(parts:list, rng:random.Random) -> Tensor:
     h,w = parts[0].shape[-2:]
     return torch.cat([_scaled(parts[0], h, w//2), _scaled(parts[1], h, w - w//2)], -1)
 
+# %% ../../nbs/learn/15_compose.ipynb #1c8dcf64
 def _inset(parts:list, rng:random.Random) -> Tensor:
     res,(h,w) = parts[0].clone(),parts[0].shape[-2:]
     share = rng.uniform(.4, .6)
@@ -28,11 +30,13 @@ def _inset(parts:list, rng:random.Random) -> Tensor:
     res[..., top:top + down, left:left + across] = _scaled(parts[1], down, across)
     return res
 
+# %% ../../nbs/learn/15_compose.ipynb #c85a9b29
 def _four(parts:list, rng:random.Random) -> Tensor:
     upper,lower = (_beside(parts[i:i + 2], rng) for i in (0, 2))
     h,w = parts[0].shape[-2:]
     return torch.cat([_scaled(upper, h//2, w), _scaled(lower, h - h//2, w)], -2)
 
+# %% ../../nbs/learn/15_compose.ipynb #15731375
 LAYOUTS = dict(beside=(2, _beside), inset=(2, _inset), four=(4, _four)) # how many pictures, and how they are put together
 
 # %% ../../nbs/learn/15_compose.ipynb #94a229d0

@@ -85,13 +85,14 @@ def save_bundle(
     what = target_in(dls),preprocess_of(dls)
     return bundle_model(learn.model, dest, learn.arch, getattr(learn, 'head', None), *what, **facts)
 
-# %% ../../nbs/learn/12_export.ipynb #014128d9
+# %% ../../nbs/learn/12_export.ipynb #017e2938
 def _same_views(members:list) -> tuple: # (views of the bundle, the members)
     "The views that all members see, taken out of them."
     ttas = {o.get('tta', 'none') for o in members}
     if len(ttas) > 1: return 'none', members
     return ttas.pop(), [{k: v for k,v in o.items() if k != 'tta'} for o in members]
 
+# %% ../../nbs/learn/12_export.ipynb #25f46d1b
 def _network_of(networks:list, members:list, target:Target) -> tuple: # the network, and what describes it
     if len(members) > 1:
         asked = [(o.get('tta', 'none'), o.get('temperatures', [1.]*len(target))) for o in members]
@@ -101,6 +102,7 @@ def _network_of(networks:list, members:list, target:Target) -> tuple: # the netw
     own = Target(tuple(replace(o, temperature=t) for o,t in warm))
     return networks[0], one['arch'], one['head'], own, one.get('members')
 
+# %% ../../nbs/learn/12_export.ipynb #5f10d6e0
 def join(
     parts:list, # (network, member) of each, as above
     dest:str|Path, # the folder to write
@@ -129,15 +131,17 @@ def parts_of(
         return [(model, dict(arch=bundle.arch, head=bundle.head, share=share) | own | inner)]
     return [(m, views | o | dict(share=share*o['share'])) for m,o in zip(model.members, bundle.members)]
 
-# %% ../../nbs/learn/12_export.ipynb #34da6765
+# %% ../../nbs/learn/12_export.ipynb #5286eb4a
 def _save_packed(packed:dict, path:Path):
     save_file(packed, path)
     path.chmod(0o644)
 
+# %% ../../nbs/learn/12_export.ipynb #01705e0b
 def _write_small_onnx(model:nn.Module, pre:Preprocess, path:Path):
     _write_onnx(model, pre, path)
     if path.is_file(): shrink_onnx(path)
 
+# %% ../../nbs/learn/12_export.ipynb #3bd5966d
 def store_small(
     bundle:Bundle,
     dest:str|Path=None, # another folder to write it to

@@ -21,12 +21,14 @@ def rounded(
     scale = largest.clamp(min=torch.finfo(torch.float32).tiny)/127
     return (weight/scale).round().to(torch.int8), scale
 
-# %% ../../nbs/learn/08_stored.ipynb #655196d9
+# %% ../../nbs/learn/08_stored.ipynb #e3428454
 SMALLEST = 1024 # numbers of a weight that is worth it
 SCALE = '.scale' # ends the name of a weight's scales
 
+# %% ../../nbs/learn/08_stored.ipynb #2ea4682d
 def _is_large(o:Tensor) -> bool: return o.dim() > 1 and o.numel() >= SMALLEST and o.dtype == torch.float32
 
+# %% ../../nbs/learn/08_stored.ipynb #dd7a7d4f
 def pack_state(
     state:dict, # names to tensors
 ) -> dict: # the large weights in 8 bits, and their scales
@@ -36,6 +38,7 @@ def pack_state(
         packed[name],packed[name + SCALE] = rounded(state[name])
     return packed
 
+# %% ../../nbs/learn/08_stored.ipynb #67d91be4
 def unpack_state(
     packed:dict, # from `pack_state`, or a plain state dict
 ) -> dict: # float32
@@ -44,12 +47,13 @@ def unpack_state(
     state = {k: v for k,v in packed.items() if k.removesuffix(SCALE) not in stored}
     return state | {k: packed[k]*packed[k + SCALE] for k in stored}
 
-# %% ../../nbs/learn/08_stored.ipynb #0171c6ab
+# %% ../../nbs/learn/08_stored.ipynb #48613467
 def _exact(weight:Tensor): # as `rounded`, or None
     "A weight in 8 bits, if nothing is lost."
     whole,scale = rounded(weight)
     return (whole, scale) if torch.allclose(whole*scale, weight, rtol=0, atol=float(scale.max())*1e-3) else None
 
+# %% ../../nbs/learn/08_stored.ipynb #f24a3f6d
 def _stored(name:str, whole:Tensor, scale:Tensor) -> tuple: # (initialisers, nodes)
     "A weight of a graph in 8 bits, with what makes float32 of it under its old name."
     from onnx import TensorProto, helper, numpy_helper
@@ -57,6 +61,7 @@ def _stored(name:str, whole:Tensor, scale:Tensor) -> tuple: # (initialisers, nod
     cast = helper.make_node('Cast', [f'{name}.int8'], [f'{name}.float'], to=TensorProto.FLOAT)
     return parts, [cast, helper.make_node('Mul', [f'{name}.float', f'{name}.scale'], [name])]
 
+# %% ../../nbs/learn/08_stored.ipynb #752ed9d8
 def shrink_onnx(
     path:str|Path, # an ONNX file of a network with rounded weights, written again
 ):

@@ -49,10 +49,11 @@ def pass_seconds(
     if kind == 'cuda': torch.cuda.synchronize()
     return clock() - start
 
-# %% ../../nbs/learn/21_trial.ipynb #3fa1f53a
+# %% ../../nbs/learn/21_trial.ipynb #0fe05251
 _MOMENT,_WHILE = .2,1.2 # seconds of a CPU, of all its threads, that a pass over few and over many pictures should take
-_CLOSE = 1.3 # times the best over few pictures, that may still win over many
+_CLOSE = 1.4 # times the best over few pictures, that may still win over many
 
+# %% ../../nbs/learn/21_trial.ipynb #e387bc41
 def race(
     model:nn.Module, # stays as it is
     x:Tensor, # a batch of pictures, normalised (n, 3, side, side)
@@ -70,19 +71,21 @@ def race(
         many = x[:max(len(few), int(_WHILE/min(best.values())))]
         return best | (_best(net, many, close, train, seconds) if len(close) > 1 else {})
 
-# %% ../../nbs/learn/21_trial.ipynb #08444935
+# %% ../../nbs/learn/21_trial.ipynb #4489d7b7
 def _few(net:nn.Module, x:Tensor, policy:SpeedPolicy, train:bool) -> Tensor:
-    "As many pictures as a CPU passes over in a moment."
+    "As many pictures as a CPU passes over in a moment; two of a large network, eight at least of others."
     _turn(net, x[:2], policy, train) # warms up
-    n = 2
+    n = 2 if _turn(net, x[:2], policy, train) > _MOMENT else 8
     while n < len(x) and _turn(net, x[:n], policy, train) < _MOMENT: n *= 2
     return x[:n]
 
+# %% ../../nbs/learn/21_trial.ipynb #f756a9fc
 def _turn(net:nn.Module, x:Tensor, policy:SpeedPolicy, train:bool) -> float:
     "Seconds of a pass."
     net.to(memory_format=policy.memory_format)
     return pass_seconds(net, x, policy, train)
 
+# %% ../../nbs/learn/21_trial.ipynb #5d22a946
 def _best(net:nn.Module, x:Tensor, runners:list, train:bool, seconds:float) -> dict:
     "Seconds a picture of each one's best pass, of two at least."
     best = {o: _turn(net, x, o, train) for o in runners} # which also warms up
@@ -92,9 +95,10 @@ def _best(net:nn.Module, x:Tensor, runners:list, train:bool, seconds:float) -> d
         for o in runners: best[o] = min(best[o], _turn(net, x, o, train))
     return {o: t/len(x) for o,t in best.items()}
 
-# %% ../../nbs/learn/21_trial.ipynb #a0c63cb8
+# %% ../../nbs/learn/21_trial.ipynb #8ff54a6c
 _CLEAR = .97 # of the rule's time, that another must stay below
 
+# %% ../../nbs/learn/21_trial.ipynb #029c2fa8
 def verdict(
     times:dict, # from `race`, the rule first
 ) -> SpeedPolicy:
@@ -107,26 +111,30 @@ def verdict(
     second = min(others, key=others.get)
     return replace(best, why=f'measured here: {others[second]/times[best]:.2f} times {second.name}')
 
-# %% ../../nbs/learn/21_trial.ipynb #c06c4471
+# %% ../../nbs/learn/21_trial.ipynb #d985ea54
 def _processor() -> str:
     "The CPU's name."
     try: names = re.findall(r'model name\s*: (.+)', Path('/proc/cpuinfo').read_text())
     except OSError: names = []
     return names[0] if names else platform.processor() or platform.machine()
 
+# %% ../../nbs/learn/21_trial.ipynb #39014666
 def _machine(device:torch.device) -> str:
     "What a figure depends on beside the network."
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{_processor()}, {torch.get_num_threads()} threads'
     return f'{name}, torch {torch.__version__}'
 
+# %% ../../nbs/learn/21_trial.ipynb #740084ac
 def memory_file() -> Path: return xdg_cache_home()/'simpsons_fastai/trials.json'
 
+# %% ../../nbs/learn/21_trial.ipynb #9eb4418c
 def _memory() -> dict:
     "Verdicts by their key; none where the file is damaged."
     try: kept = read_json(memory_file())
     except SimpsonsError: return {}
     return kept if isinstance(kept, dict) else {}
 
+# %% ../../nbs/learn/21_trial.ipynb #0558381a
 def _remember(key:str, policy:SpeedPolicy):
     try:
         memory_file().parent.mkdir(parents=True, exist_ok=True)

@@ -13,28 +13,32 @@ from typing import NamedTuple
 import numpy as np
 from fastcore.basics import patch
 from ..core import SimpsonsError
-from .bundle import AGAIN, Bundle
+from .bundle import Bundle
 from .graph import check_network, encoded, fields
 from .predictor import Predictor
 from .runtimes import choose_runtime, runtime_class
 
-# %% ../../nbs/model/08_features.ipynb #8f9ab731
+# %% ../../nbs/model/08_features.ipynb #184ad8cf
 class Node(NamedTuple):
     "A step of a graph."
     op:str
     takes:list
     makes:list
 
+# %% ../../nbs/model/08_features.ipynb #55fcf7ea
 def _text(o) -> str: return bytes(o).decode()
 
+# %% ../../nbs/model/08_features.ipynb #5abc5388
 def _node(message:memoryview) -> Node:
     parts = list(fields(message))
     op = next((_text(o) for k,o in parts if k == 4), '')
     return Node(op, [_text(o) for k,o in parts if k == 1], [_text(o) for k,o in parts if k == 2])
 
+# %% ../../nbs/model/08_features.ipynb #c66490de
 def _graph(network:bytes) -> memoryview:
     return next(o for k,o in fields(memoryview(network)) if k == 7)
 
+# %% ../../nbs/model/08_features.ipynb #22b9ffa6
 def feature_names(
     network:bytes, # an ONNX file
     output:str='logits',
@@ -51,15 +55,17 @@ def feature_names(
         else: waiting += node.takes
     return sorted(set(found))
 
-# %% ../../nbs/model/08_features.ipynb #23696fc8
+# %% ../../nbs/model/08_features.ipynb #0562221f
 _OUTPUT = 'features'
 
+# %% ../../nbs/model/08_features.ipynb #782b3b13
 def _joined(names:list) -> bytes:
     "A node that puts tensors side by side."
     op = encoded(4, (b'Concat' if len(names) > 1 else b'Identity'))
     axis = encoded(5, encoded(1, b'axis') + encoded(3, 1) + encoded(20, 2))*(len(names) > 1)
     return b''.join(encoded(1, o.encode()) for o in names) + encoded(2, _OUTPUT.encode()) + op + axis
 
+# %% ../../nbs/model/08_features.ipynb #63f44f54
 def features_network(
     network:bytes, # an ONNX file
 ) -> bytes: # another, from `pixels` to `features` (n, d)
@@ -70,7 +76,7 @@ def features_network(
     graph += encoded(1, _joined(names)) + encoded(12, encoded(1, _OUTPUT.encode()))
     return b''.join(encoded(k, graph if k == 7 else o) for k,o in fields(memoryview(network)))
 
-# %% ../../nbs/model/08_features.ipynb #8baf1565
+# %% ../../nbs/model/08_features.ipynb #1377cbf9
 class _UpToFeatures(Bundle):
     "A bundle whose networks end before the last layer."
     def read(self, name:str) -> bytes:
@@ -79,24 +85,31 @@ class _UpToFeatures(Bundle):
         check_network(data, self.path/name) # before it is taken apart
         return features_network(data)
 
+# %% ../../nbs/model/08_features.ipynb #996aaf3d
 def _features_of(bundle:Bundle) -> Bundle:
     return _UpToFeatures(**{o.name: getattr(bundle, o.name) for o in facts_of(bundle)})
 
+# %% ../../nbs/model/08_features.ipynb #da0b0e6e
+def _checked(network, bundle:Bundle):
+    "Refuse a network that has not one row of features a picture."
+    size = bundle.preprocess.size
+    try: rows = len(network(np.zeros((2, size, size, 3), np.uint8)))
+    except Exception: rows = 0 # each runtime has errors of its own
+    if rows == 2: return network
+    raise SimpsonsError(f'the members of {bundle.path} see different views of a picture, so their features do not go together: '
+                        'embed with one of them')
+
+# %% ../../nbs/model/08_features.ipynb #307e5ae6
 @patch(as_prop=True)
 def features(self:Predictor):
     "The network up to its last layer, in an ONNX runtime."
     if '_features' not in vars(self):
         runtime = self.runtime if self.runtime != 'torch' else choose_runtime('onnxruntime')
-        how = 'int8' if self.precision == 'int8' else 'float32' if self.precision == 'float32' else 'auto'
-        self._features = runtime_class(runtime)(_features_of(self.bundle), how, None, self.n_workers)
+        how = self.precision if self.precision in ('float32', 'int8') else 'auto'
+        self._features = _checked(runtime_class(runtime)(_features_of(self.bundle), how, None, self.n_workers), self.bundle)
     return self._features
 
-# %% ../../nbs/model/08_features.ipynb #51831c0c
-def _mean_of_views(features:np.ndarray, n:int, views:int) -> np.ndarray: # (n, d)
-    if len(features) == n*views: return features.reshape(n, views, -1).mean(1)
-    raise SimpsonsError('the members of this ensemble see different views of a picture, so their features do not go '
-                        f'together: embed with one of them ({AGAIN})')
-
+# %% ../../nbs/model/08_features.ipynb #7c840c89
 @patch
 def embed_many(self:Predictor,
     images, # an iterable of what `predict` takes
@@ -105,8 +118,10 @@ def embed_many(self:Predictor,
 ): # yields float32 (d,) a picture, in order
     "The features of many pictures."
     for broken,found in self.asked_of(self.features, images, bs, errors):
-        for error,o in zip(broken, _mean_of_views(found, len(broken), len(self.views))): yield error or o
+        means = found.reshape(len(broken), len(self.views), -1).mean(1)
+        for error,o in zip(broken, means): yield error or o
 
+# %% ../../nbs/model/08_features.ipynb #a7019aee
 @patch
 def embed(self:Predictor,
     image, # path, bytes, file object, Pillow image, or array (H, W, 3)
@@ -114,7 +129,7 @@ def embed(self:Predictor,
     "The features of one picture."
     return next(iter(self.embed_many([image])))
 
-# %% ../../nbs/model/08_features.ipynb #76be065d
+# %% ../../nbs/model/08_features.ipynb #0f492431
 def unit(
     features:np.ndarray, # (n, d)
 ) -> np.ndarray: # the same, of length 1; zeros stay zeros
@@ -122,6 +137,7 @@ def unit(
     length = np.linalg.norm(features, axis=-1, keepdims=True)
     return features/np.maximum(length, np.finfo(np.float32).tiny)
 
+# %% ../../nbs/model/08_features.ipynb #cf94acb3
 def nearest(
     features:np.ndarray, # (n, d)
     to:np.ndarray, # (d,)

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from ..core import SimpsonsError
 
-# %% ../../nbs/model/07_graph.ipynb #9becd2ea
+# %% ../../nbs/model/07_graph.ipynb #b4e52b8a
 class _Damaged(Exception):
     "Bytes that are no message."
 
+# %% ../../nbs/model/07_graph.ipynb #0db8c902
 def _varint(data:memoryview, at:int) -> tuple: # (number, where it ends)
     "A number of seven bits a byte."
     value = shift = 0
@@ -27,6 +28,7 @@ def _varint(data:memoryview, at:int) -> tuple: # (number, where it ends)
         if byte < 128: return value, at
         shift += 7
 
+# %% ../../nbs/model/07_graph.ipynb #36076dc3
 def fields(
     data:memoryview, # a message
 ): # yields (field's number, content): a number, or a memory view
@@ -44,7 +46,7 @@ def fields(
         if at > len(data): raise _Damaged
         yield key >> 3, value
 
-# %% ../../nbs/model/07_graph.ipynb #748d63e4
+# %% ../../nbs/model/07_graph.ipynb #df692ded
 def _varint_bytes(value:int) -> bytes:
     "A number as bytes of seven bits."
     res = bytearray()
@@ -53,6 +55,7 @@ def _varint_bytes(value:int) -> bytes:
         res.append(low | 128 if value else low)
         if not value: return bytes(res)
 
+# %% ../../nbs/model/07_graph.ipynb #5cd7a131
 def encoded(
     number:int, # of the field
     content, # a number, or bytes
@@ -61,7 +64,7 @@ def encoded(
     if isinstance(content, int): return _varint_bytes(number << 3) + _varint_bytes(content)
     return _varint_bytes(number << 3 | 2) + _varint_bytes(len(content)) + bytes(content)
 
-# %% ../../nbs/model/07_graph.ipynb #0a6dfe29
+# %% ../../nbs/model/07_graph.ipynb #5da977af
 _LEADS = dict(
     model={7: 'graph', 20: 'training', 25: 'function'},
     training={1: 'graph', 2: 'graph'},
@@ -73,10 +76,12 @@ _LEADS = dict(
 )
 _DEEPEST = 64 # messages inside each other
 
+# %% ../../nbs/model/07_graph.ipynb #38a064b1
 def _is_outside(tensor:memoryview) -> bool:
     "Does a tensor say that its bytes lie elsewhere? Its field 13 names where, its field 14 that it does."
     return any(k == 13 or k == 14 and v for k,v in fields(tensor))
 
+# %% ../../nbs/model/07_graph.ipynb #ca778fc2
 def _walk(data:memoryview, kind:str, depth:int=0): # yields tensors
     if depth > _DEEPEST: raise _Damaged
     for number,content in fields(data):
@@ -99,12 +104,14 @@ def check_network(
     if outside: raise SimpsonsError(f'{path} is refused, as its network names bytes of another file: make the bundle again, with everything in it')
     return data
 
-# %% ../../nbs/model/07_graph.ipynb #6f6c9cc1
+# %% ../../nbs/model/07_graph.ipynb #c986f2a4
 def _part(tensor:memoryview, number:int): # a field of a tensor, if it is there
     return next((o for k,o in fields(tensor) if k == number), None)
 
+# %% ../../nbs/model/07_graph.ipynb #f8872bd7
 def _name_of(tensor:memoryview) -> str: return bytes(_part(tensor, 8) or b'').decode()
 
+# %% ../../nbs/model/07_graph.ipynb #1902b04d
 def _product(whole:memoryview, scale:memoryview, name:str) -> bytes:
     "A tensor of whole numbers times its scales, in float32."
     numbers,scales = np.frombuffer(_part(whole, 9), np.int8),np.frombuffer(_part(scale, 9), '<f4')
@@ -112,18 +119,20 @@ def _product(whole:memoryview, scale:memoryview, name:str) -> bytes:
     dims = b''.join(encoded(k, o) for k,o in fields(whole) if k == 1)
     return dims + encoded(2, 1) + encoded(8, name.encode()) + encoded(9, values.tobytes())
 
+# %% ../../nbs/model/07_graph.ipynb #eb9e6c3a
 def _is_unpacking(node:memoryview, names:set) -> bool:
     "Does a step make a weight of its 8 bits?"
     makes = {bytes(o).decode() for k,o in fields(node) if k == 2}
     return bool(makes & names) or any(o.removesuffix('.float') in names for o in makes)
 
-# %% ../../nbs/model/07_graph.ipynb #56dc6e62
+# %% ../../nbs/model/07_graph.ipynb #4a22b26f
 def _expanded_graph(graph:memoryview, whole:dict, scale:dict) -> bytes:
     kept = [(k, o) for k,o in fields(graph) if not (k == 1 and _is_unpacking(o, set(whole)))]
     kept = [(k, o) for k,o in kept if not (k == 5 and _name_of(o).rpartition('.')[0] in whole)]
     weights = [(5, _product(whole[k], scale[k], k)) for k in whole]
     return b''.join(encoded(k, o) for k,o in [*kept, *weights])
 
+# %% ../../nbs/model/07_graph.ipynb #30b1dfc8
 def expanded(
     network:bytes, # an ONNX file
 ) -> bytes: # one with all weights in float32

@@ -61,7 +61,7 @@ class Predictor:
     @property
     def precision(self) -> str: return self.network.precision # the numbers that the network is run in
 
-# %% ../../nbs/model/04_predictor.ipynb #79477222
+# %% ../../nbs/model/04_predictor.ipynb #a96ff3c7
 @patch
 def _seen(self:Predictor, pixels:np.ndarray) -> np.ndarray:
     "The views of each picture of a batch, one after the other."
@@ -69,6 +69,7 @@ def _seen(self:Predictor, pixels:np.ndarray) -> np.ndarray:
     seen = [pixels[:, rows][:, :, columns] for rows,columns in self.views]
     return np.stack(seen, 1).reshape(-1, *pixels.shape[1:])
 
+# %% ../../nbs/model/04_predictor.ipynb #d9c1afb9
 @patch
 def _by_view(self:Predictor, logits:np.ndarray, n:int) -> np.ndarray: # (n, views, outputs)
     "Logits of the views of n pictures, which lie one after the other."
@@ -139,7 +140,7 @@ def _decoded(self:Predictor, images, bs:int, errors:str): # yields lists of what
             batches.append(submit())
             yield [o.result() for o in batch]
 
-# %% ../../nbs/model/04_predictor.ipynb #596edea6
+# %% ../../nbs/model/04_predictor.ipynb #d799f3e4
 @patch
 def asked_of(self:Predictor,
     network, # a runtime
@@ -157,6 +158,7 @@ def asked_of(self:Predictor,
             yield self._seen(np.stack([blank if isinstance(o, PictureError) else o for o in batch]))
     for said in network.stream(batches()): yield waiting.popleft(), said
 
+# %% ../../nbs/model/04_predictor.ipynb #4f8d9f57
 @patch
 def logits(self:Predictor,
     images, # an iterable of what `predict` takes

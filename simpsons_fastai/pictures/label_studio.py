@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlparse
 import pandas as pd
 from ..core import SimpsonsError, read_json
 
-# %% ../../nbs/pictures/05_label_studio.ipynb #f96e0f0d
+# %% ../../nbs/pictures/05_label_studio.ipynb #bad83516
 def _picture(task:dict, n:int, file:Path) -> str:
     "The path of a task's picture."
     data = task.get('data') if isinstance(task, dict) else None
@@ -23,6 +23,7 @@ def _picture(task:dict, n:int, file:Path) -> str:
     if not found: raise SimpsonsError(f'{file} names no picture in its task {n + 1}: export it with the picture under data.image')
     return _local(found, n, file)
 
+# %% ../../nbs/pictures/05_label_studio.ipynb #8c0d1cb5
 def _local(address:str, n:int, file:Path) -> str:
     "A path out of the address under which Label Studio serves a picture."
     parts = urlparse(address)
@@ -32,6 +33,7 @@ def _local(address:str, n:int, file:Path) -> str:
                             'bring them here and write their paths')
     return address.removeprefix('file://')
 
+# %% ../../nbs/pictures/05_label_studio.ipynb #f23e26af
 def _choices(task:dict) -> str|None:
     "What was chosen, the last time."
     made = [o for o in task.get('annotations') or [] if isinstance(o, dict) and not o.get('was_cancelled')]
@@ -39,6 +41,7 @@ def _choices(task:dict) -> str|None:
     results = [o for o in made[-1].get('result') or [] if isinstance(o, dict) and o.get('type') == 'choices']
     return '|'.join(str(c) for o in results for c in o.get('value', {}).get('choices', [])) or None
 
+# %% ../../nbs/pictures/05_label_studio.ipynb #ac4fc5cd
 def read_label_studio(
     file:str|Path, # its JSON export
 ) -> pd.DataFrame: # path, label

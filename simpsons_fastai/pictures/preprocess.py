@@ -16,11 +16,12 @@ from PIL import Image
 from ..core import SimpsonsError
 from .open import open_image
 
-# %% ../../nbs/pictures/02_preprocess.ipynb #363ca317
+# %% ../../nbs/pictures/02_preprocess.ipynb #8398c5bd
 FITS = 'squish', 'pad', 'crop' # how a picture becomes a square
 
 def _middle(whole:float, part:float) -> float: return (whole - part)/2
 
+# %% ../../nbs/pictures/02_preprocess.ipynb #8d5b132b
 @dataclass(frozen=True)
 class Preprocess:
     "What a network expects of a picture."
@@ -77,7 +78,7 @@ def on_picture(self:Preprocess,
     whole.paste(part.resize((right - left, lower - upper), Image.Resampling.BILINEAR), (left, upper))
     return whole
 
-# %% ../../nbs/pictures/02_preprocess.ipynb #4fdb34f7
+# %% ../../nbs/pictures/02_preprocess.ipynb #7cef9905
 @patch
 def _rows(self:Preprocess, im:Image.Image, start:int, stop:int) -> np.ndarray:
     "Some rows of the square, where it has no bars."
@@ -86,6 +87,7 @@ def _rows(self:Preprocess, im:Image.Image, start:int, stop:int) -> np.ndarray:
     box = left, rows[0], right, rows[1]
     return np.asarray(im.resize((self.size, stop - start), self.resample, box))
 
+# %% ../../nbs/pictures/02_preprocess.ipynb #6a3c1ca1
 @patch
 def pixels(self:Preprocess,
     src, # anything `open_image` takes
@@ -99,6 +101,7 @@ def pixels(self:Preprocess,
     lower = self._rows(im, middle, self.size)
     return np.concatenate([upper.result(), lower])
 
+# %% ../../nbs/pictures/02_preprocess.ipynb #d04f43d7
 @patch
 def __call__(self:Preprocess,
     src, # anything `open_image` takes
@@ -107,11 +110,12 @@ def __call__(self:Preprocess,
     x = self.pixels(src).astype(np.float32)/255
     return ((x - np.float32(self.mean))/np.float32(self.std)).transpose(2, 0, 1)
 
-# %% ../../nbs/pictures/02_preprocess.ipynb #9ecd65e5
+# %% ../../nbs/pictures/02_preprocess.ipynb #aa8862ac
 _SHIFTS = (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)
 TTA = dict(none=[(False, 0, 0)], flip=[(False, 0, 0), (True, 0, 0)], # (mirrored?, rows down, columns right)
            shifts=[(mirror, *o) for mirror in (False, True) for o in _SHIFTS])
 
+# %% ../../nbs/pictures/02_preprocess.ipynb #6d4d5cdd
 def views(
     size:int, # pixels a side
     tta:str, # a name in `TTA`

@@ -18,7 +18,6 @@ def _spoken(stands:np.ndarray, edges:np.ndarray, start:np.ndarray, stop:np.ndarr
     total = np.append(0, np.cumsum(stands))
     return np.interp(stop, edges, total) - np.interp(start, edges, total)
 
-# %% ../../nbs/serve/19_appearances.ipynb #a3c30b17
 def smooth(
     labels, # a label a frame, '' for nobody
     window:int, # steps

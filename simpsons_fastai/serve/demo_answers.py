@@ -90,7 +90,7 @@ class OneColumn:
     def intro(self) -> str:
         "What it was trained to do."
         threshold = facts(self.predictor.target)['rejection_threshold']
-        less = f' Below a confidence of {threshold:.2f} it answers “{NOBODY}”.'*(threshold is not None)
+        less = '' if threshold is None else f' Below a confidence of {threshold:.2f} it answers “{NOBODY}”.'
         return f'{len(self.column)} apart: {", ".join(self.column.values)}.{less}'
 
 # %% ../../nbs/serve/22_demo_answers.ipynb #759419bc

@@ -16,7 +16,7 @@ from ..model.bundle import Bundle, load_bundle, restate_bundle
 from ..model.run import Run
 from ..pictures.drawn import mini_frame
 
-# %% ../../nbs/serve/26_publish.ipynb #dd7f9b93
+# %% ../../nbs/serve/26_publish.ipynb #526edd74
 _HEAD = '''---
 license: {licence}
 library_name: simpsons_fastai
@@ -28,6 +28,7 @@ tags:
 ---
 '''
 
+# %% ../../nbs/serve/26_publish.ipynb #ac90b613
 _CARD = '''# {title}
 
 {what}
@@ -56,7 +57,7 @@ Predictor('bundle').predict('picture.jpg')
 {terms}
 '''
 
-# %% ../../nbs/serve/26_publish.ipynb #202d6c50
+# %% ../../nbs/serve/26_publish.ipynb #98045c3b
 def _what(bundle:Bundle) -> str:
     "What is asked, in sentences."
     size,kind = bundle.preprocess.size,dict(one='one of', any='any of')
@@ -66,23 +67,27 @@ def _what(bundle:Bundle) -> str:
                       'It refuses to answer below a threshold that was fitted on validation.' if refuses else
                       'It was not taught to refuse: it takes everybody else for one of these.'])
 
+# %% ../../nbs/serve/26_publish.ipynb #e8226bfc
 def _interval(o:dict, key:str) -> str:
     found = o.get('intervals', {}).get(key)
     return f' ({found[0]:.3f} to {found[1]:.3f})' if found else ''
 
+# %% ../../nbs/serve/26_publish.ipynb #1493abce
 def _score(split:str, o:dict) -> str:
     return (f"| {split} | {o.get('n', '?')} | {o['macro_f1']:.4f}{_interval(o, 'macro_f1')} | "
             f"{o['accuracy']:.4f}{_interval(o, 'accuracy')} |")
 
+# %% ../../nbs/serve/26_publish.ipynb #66402cd6
 def _scores(found:dict) -> str: # of a report's splits, or a bundle's metrics
     known = {k: o for k,o in found.items() if isinstance(o, dict) and {'macro_f1', 'accuracy'} <= set(o)}
     if not known: return 'Nothing was measured.'
     head = '| pictures | how many | macro F1 over the classes that occur (95 %) | accuracy (95 %) |\n| --- | --- | --- | --- |'
     return '\n'.join([head, *(_score(k, o) for k,o in known.items())])
 
-# %% ../../nbs/serve/26_publish.ipynb #7ef1ec15
+# %% ../../nbs/serve/26_publish.ipynb #dd89fd2a
 _TOLD = 'recipe arch weights size fit epochs bs lr wd aug mix smoothing loss sampler schedule ema seed'.split()
 
+# %% ../../nbs/serve/26_publish.ipynb #69e43e43
 def _training(run:Run|None) -> str:
     "The options of a run."
     if run is None: return 'The run that it comes from was not at hand.'
@@ -90,11 +95,13 @@ def _training(run:Run|None) -> str:
     told = [f'`{k}` {options[k]}' for k in _TOLD if options.get(k) is not None]
     return f"On {n.get('train', 0):,} pictures, {n.get('valid', 0):,} for validation: " + ', '.join(told) + '.'
 
+# %% ../../nbs/serve/26_publish.ipynb #b3dcee06
 def _terms(licence:str) -> str:
     said = 'No licence was named: ask whoever published it before you use it.'
     if licence != 'unknown': said = f'Licence of the weights: {licence}. It is the publisher who says so.'
     return f'{said} What the training pictures allow binds the weights, too.'
 
+# %% ../../nbs/serve/26_publish.ipynb #58a10c5e
 def card_text(
     bundle:Bundle,
     run:Run=None, # that it comes from, if it is at hand
@@ -108,7 +115,7 @@ def card_text(
                         version=simpsons_fastai.__version__, terms=_terms(licence))
     return _HEAD.format(licence=licence, arch=bundle.arch) + text
 
-# %% ../../nbs/serve/26_publish.ipynb #b6971c6e
+# %% ../../nbs/serve/26_publish.ipynb #1b19f67b
 _APP = '''"The demo, as a hub runs it."
 import os
 os.environ.setdefault('GRADIO_SERVER_NAME', '0.0.0.0')
@@ -117,18 +124,21 @@ from simpsons_fastai.gradio_app import run_app
 if __name__ == '__main__': run_app('bundle', port=int(os.environ.get('PORT', 7860)))
 '''
 
+# %% ../../nbs/serve/26_publish.ipynb #5aac3559
 def _finished(run:str|Path) -> tuple: # (bundle, run; None where a bundle was named)
     "A run with its bundle, or a bundle alone."
     bundle = load_bundle(run)
     parent = Run(bundle.path.parent)
     return bundle,parent if (parent.path/'report.json').is_file() else None
 
+# %% ../../nbs/serve/26_publish.ipynb #49dadbe1
 def _check_asked(licence:str, push:str|None):
     if not re.fullmatch(r'[\w.+-]{1,60}', licence):
         raise SimpsonsError(f'--licence {licence!r} is no name of a licence: give one as mit')
     if push and not re.fullmatch(r'[\w.-]+/[\w.-]+', push):
         raise SimpsonsError(f'--push {push!r} names no place: give OWNER/NAME')
 
+# %% ../../nbs/serve/26_publish.ipynb #5b2f94de
 def _write_folder(folder:Path, bundle:Bundle, text:str):
     "All that is published, into a new folder."
     below = '#' + text.partition('---\n#')[2]
@@ -139,6 +149,7 @@ def _write_folder(folder:Path, bundle:Bundle, text:str):
     (folder/'examples').mkdir()
     for i in range(4): mini_frame(i)[1].save(folder/f'examples/{i}.jpg', quality=90)
 
+# %% ../../nbs/serve/26_publish.ipynb #afc97a83
 def publish(
     run:Path, # a finished run's folder, or a bundle's
     dest:Path, # the folder to write, a new one

@@ -30,9 +30,10 @@ def _precision(ran:str) -> str:
     "What to ask a predictor for, to run as one did."
     return ran if ran in ('float32', 'int8') else 'float'
 
-# %% ../../nbs/serve/18_similar.ipynb #d7cf185e
+# %% ../../nbs/serve/18_similar.ipynb #307caa2d
 _WHERE = ['source', 'frame', 'time']
 
+# %% ../../nbs/serve/18_similar.ipynb #07bf0cf4
 def _nearest_of(plan:Plan, file:Path, to:np.ndarray, k:int) -> pd.DataFrame:
     "The nearest rows of a shard."
     rows = plan.read(file, [*_WHERE, 'embedding'])
@@ -42,6 +43,7 @@ def _nearest_of(plan:Plan, file:Path, to:np.ndarray, k:int) -> pd.DataFrame:
     places,cosines = nearest(features, to, k)
     return rows.select(_WHERE).take(places).to_pandas().assign(similarity=cosines)
 
+# %% ../../nbs/serve/18_similar.ipynb #0ff72db8
 def similar(
     out:str|Path, # a folder that `simpsons embed` wrote
     picture:str|Path, # to look for

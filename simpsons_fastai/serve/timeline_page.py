@@ -57,7 +57,6 @@ def by_character(
     res['confidence'] = o.weighted.sum()/o.frames.sum()
     return res.sort_values('seconds', ascending=False).reset_index()
 
-# %% ../../nbs/serve/20_timeline_page.ipynb #5a946fe7
 def by_video(
     found:pd.DataFrame, # as `timeline` gives it
     lengths:dict, # seconds, by video

@@ -40,7 +40,6 @@ def _remind(o, kept:dict, but:Sequence=()):
     if _speaks(o): return o.load_state_dict(kept)
     vars(o).update(_times(o, {k: v for k,v in kept.items() if k not in but}))
 
-# %% ../../nbs/train/34_learner_state.ipynb #dd444815
 def _by_name(callbacks) -> dict:
     res = {}
     for o in callbacks:

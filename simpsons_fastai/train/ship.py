@@ -24,7 +24,7 @@ from ..learn.models import build_model, load_state
 from ..learn.export import join, store_small
 from .int8 import quantize
 
-# %% ../../nbs/train/05_ship.ipynb #f21300d2
+# %% ../../nbs/train/05_ship.ipynb #fd8b758e
 def run_network(
     run:Run,
     file:Path, # weights, one of its checkpoints
@@ -35,6 +35,7 @@ def run_network(
     load_state(model, load_file(file))
     return model
 
+# %% ../../nbs/train/05_ship.ipynb #4fa24eaf
 def run_parts(
     run:Run,
     weights:list=None, # (file, share); those the run ships unless told
@@ -55,12 +56,13 @@ def ship_run(
     facts = dict(metrics=run.metrics, data=cfg['data']) | facts
     return join(run_parts(run), dest or run.bundle, run.target, Preprocess.read(cfg['preprocess']), **facts)
 
-# %% ../../nbs/train/05_ship.ipynb #04021eba
+# %% ../../nbs/train/05_ship.ipynb #f30cb3ce
 def _bundle_of(run:Run) -> Bundle|None:
     "The bundle that lies in a run, if it is whole."
     try: return load_bundle(run.bundle)
     except SimpsonsError: return None
 
+# %% ../../nbs/train/05_ship.ipynb #64f01fcc
 def _calibrated(bundle:Bundle, old:Bundle) -> Bundle:
     "The bundle with the calibration of another, if their networks are the same."
     if bundle.sums['model.safetensors'] == old.sums['model.safetensors']:
@@ -69,6 +71,7 @@ def _calibrated(bundle:Bundle, old:Bundle) -> Bundle:
     say(f'the calibration of {old.path} was of another network and is left out: calibrate the new one')
     return bundle
 
+# %% ../../nbs/train/05_ship.ipynb #e100ad2c
 def _parity(bundle:Bundle, table:pd.DataFrame) -> dict:
     "How far the fastest precision is from float32, where the validation pictures are still there."
     try: found = parity_of(Predictor(bundle), table)
@@ -76,8 +79,10 @@ def _parity(bundle:Bundle, table:pd.DataFrame) -> dict:
     else: return _told(found)
     return {}
 
+# %% ../../nbs/train/05_ship.ipynb #12a80780
 _ALIKE = .95 # of the answers, that a faster precision should give as float32 does
 
+# %% ../../nbs/train/05_ship.ipynb #69c9cb4e
 def _told(found:dict) -> dict:
     "What `parity_of` gives; a precision that answers otherwise is told of."
     for name,o in found.items():
@@ -86,6 +91,7 @@ def _told(found:dict) -> dict:
                 'float32 gives: ask it with --precision float32')
     return found
 
+# %% ../../nbs/train/05_ship.ipynb #e5a463be
 def _stored_small(bundle:Bundle, table:pd.DataFrame) -> Bundle:
     "The bundle with its weights in 8 bits; how far that is from before stands in its `metrics['stored']`."
     with tempfile.TemporaryDirectory() as d:
