@@ -65,7 +65,7 @@ def build_model(
 # %% ../../nbs/learn/09_models.ipynb #e3ecd603
 def _seen(x:Tensor, tta:str) -> list: # of (n, 3, size, size)
     "The views of pictures."
-    each = [[torch.from_numpy(o.copy()).to(x.device) for o in view] for view in views(x.shape[-1], tta)]
+    each = [[torch.from_numpy(o.copy()).to(x.device) for o in view] for view in views(int(x.shape[-1]), tta)]
     return [x] if len(each) == 1 else [x[:, :, rows][..., columns] for rows,columns in each]
 
 # %% ../../nbs/learn/09_models.ipynb #f199aa98

@@ -8,8 +8,8 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/serve/archive_ray.html.m
 __all__ = ['job_of', 'label_by_ray']
 
 # %% ../../nbs/serve/17_archive_ray.ipynb #98ae7c8e
-import logging, os, platform, signal, subprocess, sys, threading
-from contextlib import contextmanager, suppress
+import logging, os, platform, signal, socket, subprocess, sys, threading
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 import simpsons_fastai
@@ -100,12 +100,24 @@ def job_of(
     return paths | how | dict(plan=plan.id, version=simpsons_fastai.__version__)
 
 # %% ../../nbs/serve/17_archive_ray.ipynb #29fde9a6
-def _check_reached(address:str, seconds:float=30):
-    "Refuse an address where no cluster of Ray answers."
+def _is_closed(address:str) -> bool:
+    "Does nobody listen there at all?"
+    host,_,port = address.rpartition('://')[2].rpartition(':')
+    if not port.isdigit(): return False # auto, or the address of a file
+    try: socket.create_connection((host, int(port)), 5).close()
+    except OSError: return True
+    return False
+
+def _is_reached(address:str, seconds:float=30) -> bool:
+    "Does a cluster of Ray answer?"
     ask = [sys.executable, '-m', 'ray.scripts.scripts', 'status', '--address', address]
     quiet = dict.fromkeys(('stdin', 'stdout', 'stderr'), subprocess.DEVNULL)
-    with suppress(subprocess.TimeoutExpired):
-        if not subprocess.run(ask, timeout=seconds, **quiet).returncode: return
+    try: return not subprocess.run(ask, timeout=seconds, **quiet).returncode
+    except subprocess.TimeoutExpired: return False
+
+def _check_reached(address:str):
+    "Refuse an address where no cluster of Ray answers."
+    if not _is_closed(address) and _is_reached(address): return
     raise SimpsonsError(f'no cluster of this version of Ray answers at {address}: start one with `ray start --head`, '
                         'give the address that it said, and set RAY_AUTH_MODE=token if it has a token')
 
