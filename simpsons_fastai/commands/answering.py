@@ -146,7 +146,7 @@ def similar(call:Call):
 @command('judge.ask:ask', also=_PREDICTOR, out=dict(short='-o', is_argument=False), n=dict(short='-n'),
          bundle=dict(is_argument=True), unlabelled=dict(type=list[Path], is_argument=True))
 def ask(call:Call):
-    "Choose the pictures of UNLABELLED whose labels would teach most, and write a page to label them on."
+    "Choose pictures of UNLABELLED about which BUNDLE hesitates, no two alike, and write a page to label them on."
     show(f'label them on {call()}; then: simpsons train LABELS.csv')
 
 # %% ../../nbs/commands/04_answering.ipynb #28b3c47c

@@ -53,8 +53,8 @@ def chosen(
     paths:list, # of pictures without a label
     n:int=50, # how many
     column:str=None, # that is asked about; the first unless told
-) -> list: # (path, {value: probability}, the likeliest first), the most useful picture first
-    "The pictures whose labels would teach most, and what the network proposes."
+) -> list: # (path, {value: probability}, the likeliest first), the first to be asked first
+    "Doubtful pictures that lie far from each other, and what the network proposes."
     asked = _column(predictor, column)
     paths,answers,features = _answered(predictor, paths)
     if not paths: raise SimpsonsError('there is no picture to ask about: give some that can be read')
@@ -222,7 +222,7 @@ def ask(
     known:Path=None, # a table of what is labelled already, a .csv file
     **kwargs # as for `Predictor`
 ) -> Path: # `out`
-    "Choose the pictures whose labels would teach most, and write a page to label them on."
+    "Choose doubtful pictures, no two alike, and write a page to label them on."
     out = Path(out).expanduser()
     as_tasks = out.suffix.lower() == '.json'
     if not as_tasks: page_file(out)

@@ -1,4 +1,4 @@
-"""The pictures whose labels would teach most: doubtful ones, and not all of one kind
+"""Doubtful ones, and not all of one kind
 
 Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/doubt.html.md"""
 
@@ -54,7 +54,7 @@ def to_ask(
     n:int, # how many
     known:np.ndarray=None, # features of what is labelled already (m, d)
     among:int=10, # times as many doubtful ones, of which those far apart are taken
-) -> list: # places, the most useful first
-    "The pictures whose labels would teach most."
+) -> list: # places, in the order to ask
+    "Pictures that are doubtful and lie far from each other."
     doubtful = np.argsort(-np.asarray(doubts), kind='stable')[:among*n]
     return [int(doubtful[i]) for i in far_apart(features[doubtful], n, known)]
