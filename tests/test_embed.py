@@ -1,5 +1,5 @@
 "Features of pictures: what goes into the last layer, in every runtime, streamed and gone on with; and the look-alikes they find."
-import os
+import os, subprocess, sys
 from importlib.util import find_spec
 import numpy as np
 import pytest
@@ -66,6 +66,13 @@ def test_features_are_what_goes_into_the_last_layer(pictures, tmp_path, head, ru
     found = np.stack(list(predictor.embed_many(files, bs=2)))
     assert found.dtype == np.float32 and np.allclose(found, expected, atol=1e-3)
     assert np.allclose(predictor.embed(files[1]), expected[1], atol=1e-3)
+
+
+def test_a_predictor_embeds_whatever_else_was_imported(bundle, pictures):
+    code = ("import sys; from simpsons_fastai import Predictor; print(Predictor(sys.argv[1], 'onnxruntime').embed(sys.argv[2]).shape); "
+            "assert 'torch' not in sys.modules")
+    done = subprocess.run([sys.executable, '-c', code, bundle.path, good(pictures)[0]], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout == '(512,)\n', done.stderr
 
 
 def test_two_heads_have_one_embedding(pictures, tmp_path):

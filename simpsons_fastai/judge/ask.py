@@ -16,7 +16,7 @@ from ..column import Column
 from ..core import SimpsonsError, track, write_json, write_whole
 from .doubt import doubt, to_ask
 from .page import html_page
-from .review import page_file
+from .review import DOWNLOAD, page_file
 from ..model.predictor import Predictor
 from ..pictures.label_studio import label_studio_tasks
 from ..pictures.open import PictureError, jpeg_uri, open_image, scaled
@@ -138,16 +138,9 @@ function show() {
 
 # %% ../../nbs/judge/15_ask.ipynb #52b1521b
 _HANDS = r"""
-const runs = o => /^'*[=+@\t\r\n-]/.test(o) && !/^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(o)
-const quoted = o => /[",\r\n]/.test(o) ? '"' + o.replaceAll('"', '""') + '"' : o
-const cell = o => quoted(runs(o) ? "'" + o : o)
 function save() {
   const rows = done.map((label, i) => [items[i].path, label]).filter(o => o[1] !== null)
-  const a = document.createElement('a')
-  a.href = URL.createObjectURL(new Blob([[['path', 'label'], ...rows].map(o => o.map(cell).join(',') + '\n').join('')], {type: 'text/csv'}))
-  a.download = name
-  a.click()
-  setTimeout(() => URL.revokeObjectURL(a.href), 10000)
+  download([['path', 'label'], ...rows], name)
 }
 function pressed(e) {
   if (e.ctrlKey || e.metaKey || e.altKey) return
@@ -207,7 +200,7 @@ def ask_page(
     about = hashlib.sha256(json.dumps([[o['path'] for o in items], list(names)]).encode()).hexdigest()[:16]
     data = dict(id=about, items=items, names=list(names), name=f'{out.stem}.csv')
     told = json.dumps(data, ensure_ascii=False).replace('<', r'\u003c')
-    scripts = Script(Safe(told), type='application/json', id='data'), Script(Safe(_WORK + _LOOK + _HANDS))
+    scripts = Script(Safe(told), type='application/json', id='data'), Script(Safe(DOWNLOAD + _WORK + _LOOK + _HANDS))
     text = html_page('Who is it?', *_body('Who is it?'), style=_STYLE, scripts=scripts)
     with write_whole(out) as tmp: tmp.write_text(text, encoding='utf-8')
     return out

@@ -18,6 +18,7 @@ from ..core import SimpsonsError, n_threads
 from ..pictures.open import PictureError
 from ..pictures.preprocess import views
 from .bundle import AGAIN, Bundle, load_bundle
+from .features import open_features
 from .runtimes import choose_runtime, int8_is_fastest, open_network
 from ..target import Target, answer_row, answers, refuses, top
 
@@ -178,6 +179,33 @@ def predict_many(self:Predictor,
     "Name what is in many pictures."
     for broken,logits in self.logits(images, bs, errors):
         for error,answer in zip(broken, answers(self.target, logits)): yield error or answer
+
+# %% ../../nbs/model/04_predictor.ipynb #4ec85803
+@patch(as_prop=True)
+def features(self:Predictor):
+    "The network up to its last layer, in an ONNX runtime."
+    if '_features' not in vars(self):
+        self._features = open_features(self.bundle, self.runtime, self.precision, self.n_workers)
+    return self._features
+
+# %% ../../nbs/model/04_predictor.ipynb #3c4890ec
+@patch
+def embed_many(self:Predictor,
+    images, # an iterable of what `predict` takes
+    bs:int=16, # pictures a batch
+    errors:str='raise', # or 'give': yield the `PictureError` of a broken picture in its place
+): # yields float32 (d,) a picture, in order
+    "The features of many pictures."
+    for broken,found in self.asked_of(self.features, images, bs, errors):
+        means = found.reshape(len(broken), len(self.views), -1).mean(1)
+        for error,o in zip(broken, means): yield error or o
+
+@patch
+def embed(self:Predictor,
+    image, # path, bytes, file object, Pillow image, or array (H, W, 3)
+) -> np.ndarray: # float32 (d,)
+    "The features of one picture."
+    return next(iter(self.embed_many([image])))
 
 # %% ../../nbs/model/04_predictor.ipynb #eaffc19d
 @patch(as_prop=True)

@@ -18,7 +18,6 @@ import numpy as np
 from ..core import write_whole
 from ..model.bundle import Bundle, load_bundle
 from ..model.predictor import Predictor
-import simpsons_fastai.model.features # noqa: F401, predictors embed
 from ..pictures.footage import Unit
 from ..pictures.frames import chosen_frames
 from ..pictures.open import PictureError, upright_size
