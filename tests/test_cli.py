@@ -129,7 +129,7 @@ OPTIONS = { # of every command: an argument by its name, an option as it is type
     'similar': 'out picture --k|-k --bundle',
     'submit': 'bundle test_dir --out|-o --sample --truth',
     'summary': 'bundle',
-    'timeline': 'out --window --gap --shortest --sure --nobody',
+    'timeline': 'out --window --gap --shortest --sure --nobody --truth',
     'train': 'data --out --recipe --quick --folds --tune --seed --pattern --num-workers --cache --device --resume --force --minutes --nan --tensorboard FIELDS',
 }
 

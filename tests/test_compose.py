@@ -22,6 +22,27 @@ def test_two_stand_beside_each_other():
     assert n == 2 and torch.allclose(res[..., :6], torch.ones(1)) and torch.allclose(res[..., 6:], torch.tensor(2.)) and res.shape == (2, 3, 12, 12)
 
 
+def test_of_those_beside_each_other_a_window_is_seen():
+    ramp = torch.linspace(0, 1, 40).expand(1, 3, 40, 40)
+    spans = []
+    for seed in range(20):
+        res = LAYOUTS['beside'][1]([ramp, ramp], random.Random(seed))[0, 0, 0]
+        spans += [(half.max() - half.min()).item() for half in (res[:20], res[20:])]
+    assert .5 < min(spans) < .7 and max(spans) > .9, 'from 60 % of the width to nearly all of it'
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_one_stands_alone_on_a_plain_ground(seed):
+    torch.manual_seed(seed)
+    n, layout = LAYOUTS['alone']
+    x = torch.rand(8, 3, 40, 40)
+    res = layout([x], random.Random(seed))
+    ground = [len(set(map(tuple, o.flatten(1).T.tolist()))) for o in res]
+    assert n == 1 and res.shape == x.shape
+    assert all(.5**2 - .03 <= o/1600 <= .9**2 + .03 for o in ground), 'the rest has one colour'
+    assert res.min() >= x.min() and res.max() <= x.max() + 1e-6
+
+
 def test_four_have_a_quarter_each():
     n, layout = LAYOUTS['four']
     res = layout(plain(1, 2, 3, 4, size=13), random.Random(0))

@@ -91,7 +91,7 @@ _IMAGES = ("a bundle's or a run's folder, or demo: the one that comes with the p
 def predict(call:Call,
     what:list, # the bundle and the pictures
     url:str=None, # a service that answers, as http://127.0.0.1:8081; its key is in SIMPSONS_API_KEY
-    bs:int=16, # pictures a batch
+    bs:int=None, # pictures a batch; as the runtime likes it unless told
 ):
     "Name what is in each IMAGE: a JSON line a picture."
     if url:
@@ -156,7 +156,7 @@ def timeline(call:Call):
     from simpsons_fastai.serve.timeline_page import by_character
     found = call()
     show(by_character(found).round(2).to_string(index=False) if len(found) else 'nobody was on screen')
-    show(f"the timeline lies in {call['out']}: timeline.csv, timeline.png, timeline.html")
+    show(f"the timeline lies in {call['out']}: timeline.csv, .png and .html, together.csv and .png")
 
 # %% ../../nbs/commands/04_answering.ipynb #91e905c6
 @command('gradio_app:run_app', without='block', name='app',

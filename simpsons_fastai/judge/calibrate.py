@@ -81,10 +81,15 @@ def best_f1_threshold(
     return float((sure[k] + np.append(sure, 0)[k + 1])/2)
 
 # %% ../../nbs/judge/03_calibrate.ipynb #992683e5
+_OFTEN = 10 # pictures with a value, from which on it has a threshold of its own
+
 @find_threshold.register
 def _(column:AnyOf, said:ColumnAnswers, strangers:np.ndarray=None, rate:float=.05) -> tuple:
-    truth = column.indicator(said.targets[said.known])
-    return tuple(best_f1_threshold(*o) for o in zip(said.probs[said.known].T, truth.T))
+    truth,probs = column.indicator(said.targets[said.known]),said.probs[said.known]
+    pooled = best_f1_threshold(probs.ravel(), truth.ravel())
+    own = [best_f1_threshold(*o) if o[1].sum() >= _OFTEN else pooled for o in zip(probs.T, truth.T)]
+    least = 0. if strangers is None else fit_threshold(None, strangers.max(1), rate)
+    return tuple(max(o, least) for o in own)
 
 # %% ../../nbs/judge/03_calibrate.ipynb #f79373e1
 @singledispatch

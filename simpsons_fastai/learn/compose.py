@@ -17,27 +17,47 @@ def _scaled(x:Tensor, h:int, w:int) -> Tensor:
     return F.interpolate(x, (h, w), mode='bilinear', antialias=True)
 
 # %% ../../nbs/learn/15_compose.ipynb #a001f751
-def _beside(parts:list, rng:random.Random) -> Tensor:
+def _window(x:Tensor, share:float, rng:random.Random) -> Tensor:
+    "A share of the width, anywhere."
+    across = round(share*x.shape[-1])
+    left = rng.randint(0, x.shape[-1] - across)
+    return x[..., left:left + across]
+
+def _beside(parts:list, rng:random.Random, narrowest:float=.6) -> Tensor:
     h,w = parts[0].shape[-2:]
-    return torch.cat([_scaled(parts[0], h, w//2), _scaled(parts[1], h, w - w//2)], -1)
+    left,right = (_window(o, rng.uniform(narrowest, 1), rng) for o in parts)
+    return torch.cat([_scaled(left, h, w//2), _scaled(right, h, w - w//2)], -1)
 
 # %% ../../nbs/learn/15_compose.ipynb #1c8dcf64
-def _inset(parts:list, rng:random.Random) -> Tensor:
-    res,(h,w) = parts[0].clone(),parts[0].shape[-2:]
-    share = rng.uniform(.4, .6)
+def _pasted(ground:Tensor, x:Tensor, share:float, rng:random.Random) -> Tensor:
+    "A picture at a share of the side, anywhere on another."
+    res,(h,w) = ground.clone(),ground.shape[-2:]
     down,across = max(1, round(share*h)),max(1, round(share*w))
     top,left = rng.randint(0, h - down),rng.randint(0, w - across)
-    res[..., top:top + down, left:left + across] = _scaled(parts[1], down, across)
+    res[..., top:top + down, left:left + across] = _scaled(x, down, across)
     return res
+
+def _inset(parts:list, rng:random.Random) -> Tensor: return _pasted(*parts, rng.uniform(.4, .6), rng)
 
 # %% ../../nbs/learn/15_compose.ipynb #c85a9b29
 def _four(parts:list, rng:random.Random) -> Tensor:
-    upper,lower = (_beside(parts[i:i + 2], rng) for i in (0, 2))
+    upper,lower = (_beside(parts[i:i + 2], rng, 1) for i in (0, 2))
     h,w = parts[0].shape[-2:]
     return torch.cat([_scaled(upper, h//2, w), _scaled(lower, h - h//2, w)], -2)
 
 # %% ../../nbs/learn/15_compose.ipynb #15731375
-LAYOUTS = dict(beside=(2, _beside), inset=(2, _inset), four=(4, _four)) # how many pictures, and how they are put together
+def _plain(x:Tensor) -> Tensor:
+    "A ground of one colour for each picture, between the batch's darkest and lightest; half of them the lightest."
+    low,high = x.amin((0, 2, 3)),x.amax((0, 2, 3))
+    light = torch.rand(len(x), 3, device=x.device)
+    light[torch.rand(len(x), device=x.device) < .5] = 1
+    return (low + light*(high - low)).to(x.dtype)[..., None, None].expand_as(x)
+
+def _alone(parts:list, rng:random.Random) -> Tensor: return _pasted(_plain(parts[0]), parts[0], rng.uniform(.5, .9), rng)
+
+# %% ../../nbs/learn/15_compose.ipynb #7d8f24b7
+# how many pictures, and how they are put together
+LAYOUTS = dict(beside=(2, _beside), inset=(2, _inset), four=(4, _four), alone=(1, _alone))
 
 # %% ../../nbs/learn/15_compose.ipynb #94a229d0
 def united(

@@ -13,6 +13,7 @@ from fastai.vision.all import *
 from timm.utils import ModelEmaV3
 from .compose import SomeComposed
 from .instant import SolveHead
+from .nobody import SomeNobody
 from .recipes import Recipe, settled
 
 # %% ../../nbs/learn/16_fit.ipynb #44c54b79
@@ -193,7 +194,8 @@ def fit_recipe(
     smooth = [LabelSmoothing(recipe.smoothing)]*bool(recipe.smoothing)
     ema = [WeightsEMA(recipe.ema)]*bool(recipe.ema)
     mix = mix_of(recipe.mix, recipe.mix_share)
-    SCHEDULES[recipe.schedule](learn, recipe, cbs=[*smooth, *mix, *ema, *stop, *L(cbs)])
+    nobody = [] if recipe.nobody == 'none' else [SomeNobody(recipe.nobody, recipe.nobody_share)]
+    SCHEDULES[recipe.schedule](learn, recipe, cbs=[*smooth, *mix, *nobody, *ema, *stop, *L(cbs)])
 
 # %% ../../nbs/learn/16_fit.ipynb #56f1cfbb
 def fit_from_scratch(

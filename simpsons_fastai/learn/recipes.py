@@ -56,8 +56,12 @@ class Recipe(_Data):
                       ('none', 'cutmix', 'mixup', 'compose'))
     mix_share:float|None = _f(None, 'share of the batches that are mixed, of the pictures composed; 0.3 of cutmix, else 0.5')
     smoothing:float|None = _f(None, 'label smoothing, a share; 0.1 unless told, 0 with the focal loss')
-    loss:str = _f('ce', 'ce (cross-entropy), weighted (by class frequency), class_balanced, adjusted (logits) or focal',
-                ('ce', 'weighted', 'class_balanced', 'adjusted', 'focal'))
+    nobody:str = _f('none', 'pictures of nobody, made of the others, where any number of values is asked: '
+                            'pieces, corner, colours, joined by +')
+    nobody_share:float = _f(.15, 'share of the pictures that are made so')
+    loss:str = _f('ce', 'ce (cross-entropy), weighted (by class frequency), class_balanced, adjusted (logits), focal; '
+                        'of sets also asymmetric, and expected (unnamed values are unknown)',
+                  ('ce', 'weighted', 'class_balanced', 'adjusted', 'focal', 'asymmetric', 'expected'))
     sampler:str = _f('shuffle', 'shuffle; balanced, every class as often; or root, as the root of its count', ('shuffle', 'balanced', 'root'))
     opt:str = _f('adamw', 'adamw, adam, sgd or ranger', ('adamw', 'adam', 'sgd', 'ranger'))
     schedule:str|None = _f(None, 'one_cycle, fine_tune, gradual, plateau, or instant; one_cycle unless told',
@@ -86,7 +90,7 @@ _RANGES = {
     'a number above 0': (('size', 'epochs', 'lr'), lambda o: 0 < o < inf),
     '0 or more': (('wd', 'freeze_epochs', 'early_stop', 'checkpoint_every'), lambda o: 0 <= o < inf),
     '2 or more, as batch normalisation compares pictures': (('bs',), lambda o: o >= 2),
-    'a share from 0 to 1': (('mix_share',), lambda o: 0 <= o <= 1)}
+    'a share from 0 to 1': (('mix_share', 'nobody_share'), lambda o: 0 <= o <= 1)}
 _SHARES = 'smoothing', 'dropout', 'test', 'missing', 'ema'
 _SPOKEN = dict(tta='test-time augmentation', mix='mixing of pictures', opt='optimiser')
 
@@ -183,7 +187,8 @@ _LITE = _JOURNEY | dict(
     arch='tf_efficientnet_lite0', size=96, progressive=True, ema=.998, tta='flip')
 _EVERYBODY = _LITE | dict(
     task='who is in a frame, everybody: a column labels of names joined by a bar, in pictures of one or of several',
-    columns='labels', kinds='labels=any', mix='compose', mix_share=.5, sampler='shuffle', smoothing=.02)
+    columns='labels', kinds='labels=any', mix='compose', mix_share=.5, nobody='pieces+corner+colours', sampler='shuffle',
+    smoothing=.02)
 _COMPARED = dict(
     task='the same task, train / validation / test, tuned on validation', needs=_GPU,
     source='two backbones compared by F1 on the test part; no figure given',

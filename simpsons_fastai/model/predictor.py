@@ -142,11 +142,17 @@ def _decoded(self:Predictor, images, bs:int, errors:str): # yields lists of what
             yield [o.result() for o in batch]
 
 # %% ../../nbs/model/04_predictor.ipynb #d799f3e4
+@patch(as_prop=True)
+def batch(self:Predictor) -> int: # pictures, whatever the number of views
+    "How many pictures at a time are answered fastest, about."
+    found = getattr(self.network, 'batch', None)
+    return 16 if found is None else max(1, found//len(self.views))
+
 @patch
 def asked_of(self:Predictor,
     network, # a runtime
     images, # an iterable of what `predict` takes
-    bs:int, # pictures a batch
+    bs:int|None, # pictures a batch; as the runtime likes it unless told
     errors:str, # 'raise', or 'give' the `PictureError` of a broken picture
 ): # yields (`PictureError` or None a picture, float32 (n·views, ...)) a batch
     "What a network says of many pictures; of a broken one nothing that means anything."
@@ -154,7 +160,7 @@ def asked_of(self:Predictor,
     blank = np.zeros((size, size, 3), np.uint8)
     waiting = deque()
     def batches():
-        for batch in self._decoded(iter(images), bs, errors):
+        for batch in self._decoded(iter(images), bs or self.batch, errors):
             waiting.append([o if isinstance(o, PictureError) else None for o in batch])
             yield self._seen(np.stack([blank if isinstance(o, PictureError) else o for o in batch]))
     for said in network.stream(batches()): yield waiting.popleft(), said
@@ -163,7 +169,7 @@ def asked_of(self:Predictor,
 @patch
 def logits(self:Predictor,
     images, # an iterable of what `predict` takes
-    bs:int=16, # pictures a batch
+    bs:int=None, # pictures a batch; as the runtime likes it unless told
     errors:str='raise', # as for `asked_of`
 ): # yields (`PictureError` or None a picture, float32 logits (n, views, outputs)) a batch
     "The logits of many pictures."
@@ -173,7 +179,7 @@ def logits(self:Predictor,
 @patch
 def predict_many(self:Predictor,
     images, # an iterable of what `predict` takes
-    bs:int=16, # pictures a batch
+    bs:int=None, # pictures a batch; as the runtime likes it unless told
     errors:str='raise', # or 'give': yield the `PictureError` of a broken picture in its place
 ): # yields an answer a picture, in order
     "Name what is in many pictures."
@@ -192,7 +198,7 @@ def features(self:Predictor):
 @patch
 def embed_many(self:Predictor,
     images, # an iterable of what `predict` takes
-    bs:int=16, # pictures a batch
+    bs:int=None, # pictures a batch; as the runtime likes it unless told
     errors:str='raise', # or 'give': yield the `PictureError` of a broken picture in its place
 ): # yields float32 (d,) a picture, in order
     "The features of many pictures."

@@ -26,6 +26,7 @@ from .graph import check_network, expanded
 class Runtime:
     "A network that runs."
     precision:str # the numbers it runs in
+    batch:int|None = None # how many views at a time it answers fastest, about, where that was found out
 
     def __init__(self,
         bundle:Bundle,

@@ -128,6 +128,7 @@ class PixelReader:
         self.paths = [str(o) for o in paths]
         self.mode = cache
         self.workers = workers or n_threads()
+        self.held = self.held_of = None # its pixels in a device's memory, and of which cache; see `learn.batches`
         self.use(pre)
 
 # %% ../../nbs/pictures/08_cache.ipynb #814e7a71
@@ -136,6 +137,7 @@ def use(self:PixelReader, pre:Preprocess):
     "Squeeze as `pre` says from now on."
     self.pre = pre
     wanted = self.mode == 'auto' and self.paths
+    self.held = self.held_of = None
     self.cache = picture_cache(self.paths, pre, workers=self.workers) if wanted else None
     self.rows = self.cache.rows if self.cache else {}
 
@@ -149,4 +151,4 @@ def __call__(self:PixelReader,
     with ThreadPoolExecutor(self.workers) as pool: return np.stack(list(pool.map(self.pre.pixels, pictures)))
 
 @patch
-def __getstate__(self:PixelReader): return self.__dict__ | dict(paths=[], mode='off', cache=None, rows={})
+def __getstate__(self:PixelReader): return self.__dict__ | dict(paths=[], mode='off', cache=None, rows={}, held=None, held_of=None)

@@ -122,13 +122,13 @@ def _in_front(s):
     if draw: draw(s, x)
 
 # %% ../../nbs/pictures/11_drawn.ipynb #e1f12491
-def _enter(s, who:Person):
-    "Put a person on the stage."
+def _enter(s, who:Person, left:float=.2, right:float=.8, largest:float=.22):
+    "Put a person on the stage, between two shares of its width."
     rng = s.rng
-    layer = draw_person(who, s.era, rng, unit=s.h*rng.uniform(.11, .22))
+    layer = draw_person(who, s.era, rng, unit=s.h*rng.uniform(.11, largest))
     if rng.random() < .5: layer = layer.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     layer = layer.rotate(rng.gauss(0, 8), Image.Resampling.BILINEAR, expand=True)
-    x = rng.uniform(.2, .8)*s.w - layer.width/2
+    x = rng.uniform(left, right)*s.w - layer.width/2
     y = rng.uniform(.5, .75)*s.h - layer.height*.42
     s.im.paste(layer, (round(x), round(y)), layer)
 
@@ -141,15 +141,21 @@ def _film(im:Image.Image, era:Era, rng:random.Random) -> Image.Image:
     return Image.fromarray((np.asarray(im) + noise).clip(0, 255).astype(np.uint8))
 
 # %% ../../nbs/pictures/11_drawn.ipynb #43975041
+def _enter_several(s, people:tuple):
+    "Put people on the stage, side by side."
+    n = len(people)
+    for i,o in enumerate(people): _enter(s, o, (i + .4)/n, (i + .6)/n, .26/n**.7)
+
 def draw_scene(
-    who:Person|None, # who is in it; None for nobody
+    who:Person|tuple|None, # who is in it, one or several; None for nobody
     era:Era, # the drawing style
     rng:random.Random, # where all chance comes from
 ) -> Image.Image: # RGB, `FRAME` pixels
     "A frame of the show."
     stage = _Stage(era, rng)
     rng.choice((_room, _street, _park, _crowd))(stage)
-    if who: _enter(stage, who)
+    if isinstance(who, tuple): _enter_several(stage, who)
+    elif who: _enter(stage, who)
     _in_front(stage)
     return _film(stage.im.resize(FRAME, Image.Resampling.BOX), era, rng)
 
@@ -197,15 +203,22 @@ def springfield_mini(
     return path
 
 # %% ../../nbs/pictures/11_drawn.ipynb #8feaaec2
-def _cast(seconds:float, rng:random.Random): # yields (Person or None, from, to), in seconds
+def _cast(seconds:float, rng:random.Random, people=TOWNSFOLK): # yields (Person or None, from, to), in seconds
     "Who is on screen when."
     at,who = 0.,None
     while at < seconds:
-        who = None if who and rng.random() < .25 else rng.choice([o for o in TOWNSFOLK if o is not who])
+        who = None if who and rng.random() < .25 else rng.choice([o for o in people if o is not who])
         quarters = rng.randint(16, 48) if who else rng.randint(8, 16)
         end = min(seconds, at + quarters/4)
         yield who,at,end
         at = end
+
+# %% ../../nbs/pictures/11_drawn.ipynb #b10cb703
+def _overlapping(casts:list): # of lists of (Person or None, from, to); yields (tuple of Persons, from, to)
+    "Several casts on one screen."
+    edges = sorted({0., *(end for cast in casts for *_,end in cast)})
+    for start,end in zip(edges, edges[1:]):
+        yield tuple(who for cast in casts for who,a,b in cast if who and a <= start < b),start,end
 
 # %% ../../nbs/pictures/11_drawn.ipynb #58f610b6
 def _shots(n:int, fps:int, rng:random.Random): # yields numbers of frames
@@ -254,14 +267,18 @@ def springfield_video(
     seconds:float=60., # how long
     fps:int=12, # frames a second
     seed:int=42, # the same seed, the same appearances and pictures
+    most:int=1, # people on screen at a time
 ): # a DataFrame, a row an appearance: character, from, to (seconds)
     "Draw a video with known appearances."
     pd = need('pandas')
+    if not 1 <= most <= 5: raise SimpsonsError(f'most={most} people at a time cannot be: give 1 to 5, as there are ten')
     rng = random.Random(f'{seed}/video')
     seen = []
-    def noted():
-        for who,start,end in _cast(seconds, rng):
+    def noted(cast):
+        for who,start,end in cast:
             if who: seen.append((who.name, start, end))
             yield who,start,end
-    _write_video(path, _frames(noted(), fps, rng), fps)
+    if most == 1: cast = noted(_cast(seconds, rng))
+    else: cast = _overlapping([list(noted(_cast(seconds, rng, TOWNSFOLK[i::most]))) for i in range(most)])
+    _write_video(path, _frames(cast, fps, rng), fps)
     return pd.DataFrame(seen, columns=['character', 'from', 'to'])

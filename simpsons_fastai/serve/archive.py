@@ -71,9 +71,14 @@ def _made(out:Path) -> Path:
     with writable(out): out.mkdir(parents=True, exist_ok=True)
     return out
 
-def _settled(predictor:Predictor) -> dict:
+def _batch(predictor:Predictor, out:Path) -> int:
+    "How many pictures at a time: as many as when the folder was begun, or as the runtime likes."
+    return Plan(out).options['bs'] if (out/'plan.json').is_file() else predictor.batch
+
+def _settled(predictor:Predictor, bs:int|None, out:Path) -> dict:
     "What an answer depends on beside the model."
-    return dict(runtime=predictor.runtime, precision=predictor.precision, tta=predictor.tta)
+    how = dict(runtime=predictor.runtime, precision=predictor.precision, tta=predictor.tta)
+    return how | dict(bs=bs or _batch(predictor, out))
 
 # %% ../../nbs/serve/18_archive.ipynb #4c58e571
 def _carried_out(bundle, source, out:str|Path, options:dict, kwargs:dict, engine:str='local', address:str=None) -> Path:
@@ -82,7 +87,7 @@ def _carried_out(bundle, source, out:str|Path, options:dict, kwargs:dict, engine
     predictor = item_predictor(bundle, **kwargs)
     out = _made(Path(out).expanduser())
     with lock_folder(out, 'written'):
-        plan = begin(out, sources, predictor.bundle, options | _settled(predictor))
+        plan = begin(out, sources, predictor.bundle, options | _settled(predictor, options['bs'], out))
         say(_carry_out(plan, predictor, engine, address, kwargs).summary)
     return out
 
@@ -95,7 +100,7 @@ def label(
     fps:float=1., # frames a second of a video
     scenes:float=None, # or a frame a scene: the share of the pixels that changes its colour in a cut, as 0.25
     k:int=5, # labels in `top`
-    bs:int=16, # pictures a batch
+    bs:int=None, # pictures a batch; as the runtime likes it unless told
     shard:int=1000, # rows a file, about
     engine:str='local', # local, this process; or ray, a cluster
     address:str=None, # of the cluster, as auto or 10.0.0.1:6379; RAY_ADDRESS, or here, unless told
@@ -115,7 +120,7 @@ def embed(
     out:str|Path, # the folder to write; one that was begun is gone on with
     fps:float=1., # frames a second of a video
     scenes:float=None, # or a frame a scene, as for `label`
-    bs:int=16, # pictures a batch
+    bs:int=None, # pictures a batch; as the runtime likes it unless told
     shard:int=1000, # rows a file, about
     **kwargs # as for `Predictor`
 ) -> Path: # `out`

@@ -38,13 +38,13 @@ def check_options(
     fps:float, # frames a second
     scenes:float|None, # or a frame a scene: the share of the pixels that changes its colour in a cut
     k:int, # labels a row
-    bs:int, # pictures a batch
+    bs:int|None, # pictures a batch
     shard:int, # rows a file
 ):
     "Refuse what makes no sense."
     if not 0 < fps <= 1000: raise SimpsonsError(f'fps={fps} makes no sense: give frames a second, above 0')
     if scenes is not None: share(scenes, 'scenes')
-    if min(k, bs, shard) < 1:
+    if min(k, 1 if bs is None else bs, shard) < 1:
         raise SimpsonsError(f'k={k}, bs={bs} and shard={shard} must be 1 or more: give other numbers')
 
 # %% ../../nbs/serve/14_archive_begin.ipynb #5f8de6a8

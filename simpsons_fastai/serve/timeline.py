@@ -16,6 +16,7 @@ from ..core import SimpsonsError, say, share
 from .appearances import appearances, end_of
 from .archive_plan import CELLS, ENDS_AT, Plan, Shard, pa, row_schema, shown_name
 from .timeline_page import write_timeline
+from .together import read_truth, score_seconds, truth_line
 from ..target import Column, Target
 
 # %% ../../nbs/serve/21_timeline.ipynb #5b7facc6
@@ -88,6 +89,10 @@ def _found(plan:Plan, sure:float, nobody:str, how:dict) -> tuple: # (DataFrame, 
     return pd.concat(parts, ignore_index=True)[_COLUMNS], lengths
 
 # %% ../../nbs/serve/21_timeline.ipynb #94e6dc55
+def _against(found:pd.DataFrame, truth:pd.DataFrame|None) -> list:
+    "A sentence of how right it is, where the truth is known."
+    return [] if truth is None else [truth_line(score_seconds(found, truth))]
+
 _COLUMNS = ['character', 'video', 'from', 'to', 'frames', 'confidence']
 
 def _check_seconds(**options):
@@ -103,16 +108,18 @@ def timeline(
     shortest:float=1., # shortest appearance, seconds
     sure:float=0., # confidence below which a frame shows nobody
     nobody:str='nobody', # the label that means nobody, where the model has one
+    truth:str|Path=None, # a CSV of who is on screen in every second, to be scored by, see `read_truth`
 ) -> pd.DataFrame: # a row an appearance: character, video, from, to (seconds), frames, confidence (mean)
-    "Make appearances of the labels of videos, and write `timeline.csv`, `.png` and `.html` beside them."
+    "Make appearances of the labels of videos; write `timeline.csv`, `.png`, `.html` and `together.csv`, `.png` beside them."
     _check_seconds(window=window, gap=gap, shortest=shortest)
     share(sure, 'sure', zero=True)
+    known = None if truth is None else read_truth(truth)
     plan = Plan(Path(out).expanduser())
     if plan.embeds: raise SimpsonsError(f'{out} holds features and no labels: give a folder that `simpsons label` wrote')
     how = dict(step=1/plan.options['fps'], window=window, gap=gap, shortest=shortest)
     if plan.options['scenes']: how = dict(step=None, window=0., gap=0., shortest=0.)
     found,lengths = _found(plan, sure, nobody, how)
-    notes = _is_short(plan)
+    notes = [*_is_short(plan), *_against(found, known)]
     for o in notes: say(o)
     write_timeline(plan.out, found, lengths, notes)
     return found

@@ -17,6 +17,7 @@ from ..judge.page import html_page, html_table, note, scrolling
 from ..pictures.open import data_uri
 from ..pictures.sheet import write_sheet
 from .archive_plan import writable
+from .together import by_pair, plot_together
 
 # %% ../../nbs/serve/20_timeline_page.ipynb #2e42b11e
 def _draw_lanes(ax, rows:pd.DataFrame, names:list):
@@ -82,6 +83,12 @@ def _singly(found:pd.DataFrame, most:int=500):
     said = f'The first {min(most, len(found))} of {len(found)} appearances; all are in timeline.csv'
     return Details(Summary(said), _table('Appearances', found[:most]))
 
+def _pairs(pairs:pd.DataFrame, most:int=50) -> list: # of elements
+    "Who is on screen with whom, the longest first."
+    if pairs.empty: return []
+    said = P(f'The first {most} of {len(pairs)} pairs; all are in together.csv.') if len(pairs) > most else ''
+    return [H2('Together'), _table('By pair, times in seconds', pairs[:most]), said]
+
 _STYLE = 'img{max-width:100%;min-width:40rem;height:auto}td:not(.n){min-width:8rem}'
 
 # %% ../../nbs/serve/20_timeline_page.ipynb #d4555e58
@@ -98,9 +105,10 @@ def timeline_page(
     alt = 'A lane a character: when each of them is on screen; the tables say the same in figures'
     lanes = scrolling(Img(src=data_uri(picture, 'image/png'), alt=alt), 'When each of them is on screen')
     title = 'Who was on screen, when'
+    pairs = by_pair(found)
     return html_page(title, H1(title), P(said), *map(note, notes), lanes,
                      H2('Characters'), _table('By character, times in seconds', by_character(found)),
-                     H2('Videos'), _table('By video, times in seconds', by_video(found, lengths)),
+                     *_pairs(pairs), H2('Videos'), _table('By video, times in seconds', by_video(found, lengths)),
                      H2('Appearances'), _singly(found), style=_STYLE)
 
 # %% ../../nbs/serve/20_timeline_page.ipynb #eb0154a7
@@ -114,7 +122,11 @@ def write_timeline(
     png = BytesIO()
     plot_timeline(found, lengths).savefig(png, dpi=110)
     page = timeline_page(found, lengths, png.getvalue(), notes)
+    together = BytesIO()
+    plot_together(found).savefig(together, dpi=110)
     with writable(out):
+        write_sheet(out/'together.csv', by_pair(found), float_format='%.3f')
+        with write_whole(out/'together.png') as tmp: tmp.write_bytes(together.getvalue())
         write_sheet(out/'timeline.csv', found, float_format='%.3f')
         with write_whole(out/'timeline.png') as tmp: tmp.write_bytes(png.getvalue())
         with write_whole(out/'timeline.html') as tmp: tmp.write_text(page, encoding='utf-8')
