@@ -111,7 +111,7 @@ OPTIONS = { # of every command: an argument by its name, an option as it is type
     'ask': 'bundle unlabelled --n|-n --out|-o --column --known --runtime --precision --device --num-workers --tta',
     'bundle': 'run --out --small --int8 --max-loss',
     'calibrate': 'run --data --strangers --rate',
-    'clean': 'data --out|-o --page --folds --recipe --epochs --arch --size --drop-label-errors --pattern',
+    'clean': 'data --out|-o --page --folds --recipe --epochs --arch --size --drop-label-errors --pattern --columns',
     'compare': 'runs --out|-o',
     'download': 'dest',
     'ensemble': 'members --out|-o --which --data --split',
@@ -130,7 +130,7 @@ OPTIONS = { # of every command: an argument by its name, an option as it is type
     'submit': 'bundle test_dir --out|-o --sample --truth',
     'summary': 'bundle',
     'timeline': 'out --window --gap --shortest --sure --nobody --truth',
-    'train': 'data --out --recipe --quick --folds --tune --seed --pattern --num-workers --cache --device --resume --force --minutes --nan --tensorboard FIELDS',
+    'train': 'data --out --recipe --quick --folds --tune --seed --pattern --num-workers --cache --device --resume --force --minutes --within --nan --tensorboard FIELDS',
 }
 
 @pytest.mark.parametrize('name', OPTIONS)
@@ -138,13 +138,23 @@ def test_the_options_of_every_command_stay(name):
     "They are read from the functions' sources, so a parameter that is added there shows here."
     import typer
     from simpsons_fastai.cli import app
-    from simpsons_fastai.learn.recipes import FIELDS
-    fields = {'--' + o.replace('_', '-') for o in FIELDS}
+    from simpsons_fastai.learn.recipes import FIELDS, field_type
+    switches = {k for k in FIELDS if field_type(k) is bool}
+    fields = {'--' + k.replace('_', '-') + f'|--no-{k}'*(k in switches) for k in FIELDS}
     asked = set(OPTIONS[name].split())
     if 'FIELDS' in asked: asked = asked - {'FIELDS'} | fields
     command = typer.main.get_command(app).commands[name]
     there = {'|'.join([*o.opts, *o.secondary_opts]) for o in command.params if o.name != 'ctx'}
     assert there == asked
+
+
+@pytest.mark.parametrize('typed, value', [('--progressive', True), ('--no-progressive', False), (None, None)])
+def test_a_switch_of_a_recipe_can_be_turned_off(typed, value):
+    import typer
+    from simpsons_fastai.cli import app
+    command = typer.main.get_command(app).commands['train']
+    context = command.make_context('train', ['town', *filter(None, [typed])])
+    assert context.params['progressive'] is value
 
 
 def test_there_is_no_other_command():

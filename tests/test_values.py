@@ -82,3 +82,27 @@ def test_a_training_says_so_before_it_begins(mini, tmp_path, capsys, caplog):
     assert "'strwa'" in said and '--merge "hat:strwa=straw"' in said
     mended = prepare_recipe('tags', columns='hat', merge='hat:strwa=straw')
     assert set(recipe_table(mended, tmp_path/'typed.csv').hat) == {'straw', 'bowler'}
+
+
+def test_clean_lists_them_in_a_table_of_several_columns(tmp_path, capsys):
+    import numpy as np
+    from PIL import Image
+    from simpsons_fastai.core import SimpsonsError
+    from simpsons_fastai.judge.review import gallery
+    from simpsons_fastai.train.clean import clean
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(24):
+        Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(tmp_path/f'{i}.png')
+        rows.append(dict(path=f'{i}.png', season='springl' if i == 3 else 'spring' if i%2 else 'autumn', weather='not clear' if i == 5 else 'sunny' if i%3 else 'rainy'))
+    pd.DataFrame(rows).to_csv(tmp_path/'travel.csv', index=False)
+    out = clean(tmp_path/'travel.csv', tmp_path/'cleaned.csv', columns='all')
+    found = pd.read_csv(out, keep_default_na=False).set_index('path').issue
+    assert found['3.png'] == "season: 'springl' is one letter from 'spring' (11 pictures)" and found['5.png'] == "weather: 'not clear' says that it is not known"
+    assert (found != '').sum() == 2 and pd.read_csv(out).keep.all(), 'a question, and nothing is left out'
+    said = capsys.readouterr().out
+    assert '--merge "season:springl=spring"' in said and '--merge "weather:not clear="' in said
+    assert 'springl' in gallery(out, tmp_path/'page.html').read_text()
+    again = clean(tmp_path/'travel.csv', tmp_path/'weather.csv', columns='weather')
+    assert (pd.read_csv(again, keep_default_na=False).issue != '').sum() == 1
+    with pytest.raises(SimpsonsError): clean(tmp_path/'travel.csv', tmp_path/'label.csv')

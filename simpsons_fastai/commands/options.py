@@ -124,8 +124,8 @@ def field_options() -> list:
 
 # %% ../../nbs/commands/01_options.ipynb #fdc4916b
 def _names(o:Option) -> list:
-    "What is typed: a switch that is on has its opposite, made by Typer."
-    if o.type is bool and o.default is True: return []
+    "What is typed: a switch that is on, or may be, has its opposite, made by Typer."
+    if o.type is bool and o.default is not False: return []
     return ['--' + o.option.replace('_', '-'), *filter(None, [o.short])]
 
 def typer_parameter(o:Option, limits:dict=_LIMITS) -> inspect.Parameter:

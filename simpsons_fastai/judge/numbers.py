@@ -26,6 +26,7 @@ def score_line(
     "What a part scored: over how many classes, with 95 % intervals."
     over = f" over the {o['classes']:g} of {len(o['per_class'])} classes that occur" if 'classes' in o else ''
     micro = f", micro F1 {o['micro_f1']:.4f} (Kaggle's score)" if 'micro_f1' in o else ''
+    if 'map' in o: micro = f", micro F1 {o['micro_f1']:.4f}, mAP {o['map']:.4f}"
     macro,right = f"macro F1 {o['macro_f1']:.4f}{_span(o, 'macro_f1')}",f"accuracy {o['accuracy']:.4f}{_span(o, 'accuracy')}"
     return f"{macro}{over}, {right}{micro}, on {o['n']} pictures"
 
@@ -54,7 +55,7 @@ def _columns(report:dict) -> list:
     return [html_table(f"Columns, on {SPLIT_NAMES[report['split']]}", ['column', 'macro F1', 'accuracy', 'pictures'], rows)]
 
 _SCORES = dict(macro_f1='macro F1', accuracy='accuracy', macro_f1_95='macro F1, 95 %', accuracy_95='accuracy, 95 %',
-               classes='classes', macro_f1_all='macro F1 over all', micro_f1='micro F1', weighted_f1='weighted F1',
+               classes='classes', macro_f1_all='macro F1 over all', micro_f1='micro F1', map='mAP', weighted_f1='weighted F1',
                n='pictures', images_per_second='pictures a second')
 
 # %% ../../nbs/judge/08_numbers.ipynb #e96502a8
@@ -63,12 +64,12 @@ def _cells(o:dict) -> list:
     spans = {f'{k}_95': f'{low:.3f} to {high:.3f}' for k,(low,high) in o.get('intervals', {}).items()}
     return [(o | spans).get(k) for k in _SCORES]
 
-def _parts(split:str, o:dict) -> list:
+def _parts(split:str, o:dict) -> dict: # name to cells
     "The rows of a split: all of it, and what has a near copy in training apart."
     name = SPLIT_NAMES.get(split, split)
     parts = o.get('near_copies') or {}
     apart = {f'{name}, with a near copy in training': parts.get('copies'), f'{name}, the others': parts.get('others')}
-    return [[k, *_cells(v)] for k,v in {name: o, **apart}.items() if v]
+    return {k: _cells(v) for k,v in {name: o, **apart}.items() if v}
 
 # %% ../../nbs/judge/08_numbers.ipynb #f7077be0
 _SAYS = ('Macro F1 is the mean over the classes that occur in the part. Accuracy, with one answer a picture, is micro F1, '
@@ -79,10 +80,13 @@ def score_tables(
     report:dict, # a run's
 ) -> list: # of elements
     "The scores of the splits, and what the training took."
-    rows = [row for s,o in report['splits'].items() for row in _parts(s, o)]
+    parts = {name: o for s,scores in report['splits'].items() for name,o in _parts(s, scores).items()}
+    kept = [i for i,k in enumerate(_SCORES) if k != 'map' or any(o[i] is not None for o in parts.values())]
+    names = list(_SCORES.values())
+    rows = [[name, *(o[i] for i in kept)] for name,o in parts.items()]
     says = [P(_SAYS)]*any('intervals' in o for o in report['splits'].values())
     training = report.get('training', {})
-    return [html_table('Scores', ['split', *_SCORES.values()], rows), *says, *_columns(report),
+    return [html_table('Scores', ['split', *(names[i] for i in kept)], rows), *says, *_columns(report),
             *([_trained(training)] if training else [])]
 
 # %% ../../nbs/judge/08_numbers.ipynb #c2ed3fc3

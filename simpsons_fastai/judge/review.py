@@ -19,7 +19,7 @@ from ..pictures.sheet import read_back
 from .page import html_page
 
 # %% ../../nbs/judge/13_review.ipynb #7ab032ed
-_COLUMNS = ('path', 'label', 'split', 'keep', 'issue', 'duplicate_of', 'suggested', 'quality')
+_COLUMNS = ('path', 'split', 'keep', 'issue', 'duplicate_of', 'suggested', 'quality')
 
 def _cleaned(csv:Path) -> pd.DataFrame:
     "The table that `clean` wrote, as text."
@@ -34,9 +34,16 @@ def _cleaned(csv:Path) -> pd.DataFrame:
 _KINDS = {'unreadable': 'Unreadable files', 'leak': 'Leaks: copies in another split', 'exact duplicate': 'Exact duplicates',
           'near duplicate': 'Near duplicates', 'label error?': 'Suspected labels', '': 'Other findings'}
 
+def _named(table:pd.DataFrame) -> pd.DataFrame:
+    "The table with a label; where it has none, what its own columns say."
+    if 'label' in table: return table
+    own = [o for o in table if o not in _COLUMNS]
+    return table.assign(label=table[own].agg(lambda o: ', '.join(filter(None, o)), axis=1))
+
 def _findings(table:pd.DataFrame, limit:int) -> pd.DataFrame:
     "At most `limit` rows with an issue, an equal share of every kind; the least likely labels first."
-    rows = table[table.issue != '']
+    rows = _named(table)
+    rows = rows[rows.issue != '']
     kind = [next(k for k in _KINDS if k in o) for o in rows.issue]
     rows = rows.assign(row=rows.index, kind=kind, doubt=pd.to_numeric(rows.quality)).sort_values('doubt', kind='stable')
     turn = rows.groupby('kind').cumcount().sort_values(kind='stable')

@@ -21,6 +21,7 @@ from .curves import chart
 from .numbers import SPLIT_NAMES
 from .page import html_table, note
 from .reliability import expected_calibration_error, plot_reliability, reliability
+from .sets import sets_section
 
 # %% ../../nbs/judge/10_trust.ipynb #4366fbfd
 def logits_and_truth(
@@ -104,5 +105,6 @@ def confidence_section(
     if not found: return [note('There are no validation pictures to find a temperature with.')]
     shown = 'test' if any('test' in parts[c] for c in found) else 'valid'
     lost = int(np.isnan(logits).any((1, 2)).sum())
-    res = [reliability_chart(parts, found, shown), calibration_table(parts, found), P(_text(predictor.target, found, shown))]
+    res = [reliability_chart(parts, found, shown), calibration_table(parts, found), P(_text(predictor.target, found, shown)),
+           *sets_section(asked, parts, answers)]
     return res + [note(f'Pictures that could not be asked again: {lost}.')]*bool(lost)

@@ -14,7 +14,10 @@ import numpy as np, pandas as pd
 from ..core import SimpsonsError, say
 from ..pictures.sheet import write_sheet
 from ..pictures.duplicates import find_duplicates
+from ..learn.recipes import listed
+from ..pictures.columns import own_columns
 from ..pictures.table import as_table, usable
+from ..pictures.values import doubtful, say_doubts
 from .doubts import find_label_errors
 
 # %% ../../nbs/train/17_clean.ipynb #4a756ac9
@@ -36,7 +39,7 @@ def _copy_issue(row, labels:dict, show) -> str:
 # %% ../../nbs/train/17_clean.ipynb #6893729c
 def _copies(table:pd.DataFrame, broken:pd.DataFrame, same:pd.DataFrame, show) -> pd.DataFrame:
     "The table with what is broken or stands twice: columns keep, issue, duplicate_of, suggested, quality."
-    labels = dict(zip(table.path, table.label))
+    labels = dict(zip(table.path, table.label)) if 'label' in table else {}
     issues = {o.path: f'unreadable: {o.reason}' for o in broken.itertuples()}
     issues |= {o.path: _copy_issue(o, labels, show) for o in same.itertuples()}
     gone = set(broken.path) | set(same.path[(same.kind != '') & (same.split != 'test')])
@@ -44,7 +47,17 @@ def _copies(table:pd.DataFrame, broken:pd.DataFrame, same:pd.DataFrame, show) ->
     return table.assign(keep=~table.path.isin(gone), issue=table.path.map(issues).fillna(''),
                         duplicate_of=table.path.map(of).fillna(''), suggested=None, quality=np.nan)
 
-# %% ../../nbs/train/17_clean.ipynb #ac510620
+# %% ../../nbs/train/17_clean.ipynb #66c70d8d
+def _odd_values(table:pd.DataFrame, names:list) -> pd.DataFrame:
+    "The table with a word on every value that looks wrong."
+    issues = {}
+    for o in doubtful(table, names):
+        has = table[o.column].map(lambda cell: isinstance(cell, str) and o.value in cell.split('|'))
+        for path in table.path[has]: issues.setdefault(path, []).append(f'{o.column}: {o.value!r} {o.why}')
+    more = table.path.map(lambda o: '; '.join(issues.get(o, ())))
+    return table.assign(issue=[f'{a}; {b}' if a and b else a or b for a,b in zip(table.issue, more)])
+
+# %% ../../nbs/train/17_clean.ipynb #06c23cb9
 def _doubts(table:pd.DataFrame, drop:bool, **kwargs) -> pd.DataFrame:
     "The table with suspected labels marked, looked for among the pictures that are kept."
     found = find_label_errors(table[table.keep & table.label.notna()], check=False, **kwargs)
@@ -68,6 +81,12 @@ def _summary(table:pd.DataFrame) -> str:
     return f'{len(table)} pictures, {table.keep.sum()} kept; pictures by issue: {counts}'
 
 # %% ../../nbs/train/17_clean.ipynb #154cc9f5
+def _asked(columns:str) -> str|list: # as `as_table` takes it
+    names = listed(columns)
+    return names[0] if len(names) == 1 else names
+
+def _labelled(table:pd.DataFrame) -> pd.DataFrame: return table if 'label' in table else table.assign(label='-')
+
 def clean(
     source, # a table, a .csv file, or a folder of pictures
     out:str|Path='cleaned.csv', # a new CSV file
@@ -76,14 +95,19 @@ def clean(
     tolerance:float=5., # see `near_pairs`
     drop_label_errors:bool=False, # do not keep training pictures whose label is suspected
     pattern:str=None, # see `scan`
-    **kwargs # of `find_label_errors`
+    columns:str='label', # what is looked at: a column of the table, several joined by commas, or all
+    **kwargs # of `find_label_errors`, which looks at the column label alone
 ) -> Path: # `out`, with columns path, label, split, the source's others, keep, issue, duplicate_of, suggested, quality
     "Look for all that is wrong with a data set, and write a table of it."
-    out,table = _new_table(out, 'give another file'),as_table(source, pattern)
+    out = _new_table(out, 'give another file')
+    table = as_table(source, pattern, _asked(columns))
+    names = own_columns(table) if columns == 'all' else listed(columns)
     good,broken = usable(table, verbose=False)
     def show(path): return _beside(path, out.parent)
-    table = _copies(table, broken, find_duplicates(good, distance, tolerance), show)
-    if folds: table = _doubts(table, drop_label_errors, folds=folds, **kwargs)
+    table = _copies(table, broken, find_duplicates(_labelled(good), distance, tolerance), show)
+    say_doubts(table, names)
+    table = _odd_values(table, names)
+    if folds and 'label' in names: table = _doubts(table, drop_label_errors, folds=folds, **kwargs)
     write_sheet(out, table.assign(path=table.path.map(show)))
     say(f'{_summary(table)}; in {out}')
     return out

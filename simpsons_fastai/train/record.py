@@ -90,7 +90,8 @@ def before_epoch(self:RunRecorder): self.t0 = time.perf_counter()
 
 @patch
 def after_train(self:RunRecorder):
-    self.pictures += len(self.dls.train)*self.dls.train.bs*max(1, num_distrib())
+    batches = vars(self.learn).get('iter', len(self.dls.train) - 1) + 1 # an epoch may end early
+    self.pictures += batches*self.dls.train.bs*max(1, num_distrib())
     self.train_seconds += time.perf_counter() - self.t0
 
 @patch

@@ -8,6 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/train/train.html.md"""
 __all__ = ['How', 'train', 'resume']
 
 # %% ../../nbs/train/08_train.ipynb #e276d526
+import time
 from dataclasses import asdict, dataclass, fields as fields_of
 from fastai.vision.all import *
 from ..core import SimpsonsError
@@ -21,6 +22,7 @@ from .processes import alone, everywhere, held, in_turn, joined, n_processes, on
 from .distributed import check_processes, resumable_together, together
 from .prepare import prepare_recipe, recipe_learner, recipe_table, say_source
 from .finish import finish_run
+from .within import clock_cbs, planned, seconds_of
 
 # %% ../../nbs/train/08_train.ipynb #378ada76
 @dataclass
@@ -34,6 +36,7 @@ class How:
     pattern:str = None
     device:str = None
     minutes:float = 10.
+    within:float = None # seconds of training and validation, where there is an end
     nan:str = 'stop'
     tensorboard:bool = False
     processes:int = 1
@@ -50,8 +53,9 @@ class How:
 # %% ../../nbs/train/08_train.ipynb #d8130e7a
 @patch
 def config(self:How) -> dict:
-    "As a run keeps it; `processes` where there are several."
-    return {k: v for k,v in asdict(self).items() if k != 'processes' or v > 1}
+    "As a run keeps it; `processes` where there are several, `within` where there is an end."
+    rare = dict(processes=self.processes > 1, within=self.within is not None)
+    return {k: v for k,v in asdict(self).items() if rare.get(k, True)}
 
 @patch(cls_method=True)
 def read(cls:How, options:dict) -> How: # of a run, with others beside them
@@ -73,7 +77,7 @@ def _fit(run:Run, learn:Learner, recipe:Recipe, how:How, force:bool) -> dict:
     recorder = RunRecorder(run, every=recipe.checkpoint_every)
     lines = [TensorBoardLines(run.path/'tensorboard')] if how.tensorboard and is_main() else []
     with together(learn, how.seed):
-        fit_recipe(learn, recipe, [recorder, *lines, *resumable_together(run, how.minutes, how.nan, force)])
+        fit_recipe(learn, recipe, [recorder, *lines, *clock_cbs(how.within), *resumable_together(run, how.minutes, how.nan, force)])
     return _measured(recorder)
 
 def _carry_out(run:Run, learn:Learner, recipe:Recipe, how:How, force:bool=False) -> Run:
@@ -93,7 +97,7 @@ def _write_config(run:Run, learn:Learner, recipe:Recipe, how:How):
 
 def _named(source) -> str: return 'a table' if isinstance(source, pd.DataFrame) else str(source)
 
-def _train(source, out:str|Path|None, recipe:Recipe, how:How, begun:Callable) -> Run:
+def _train(source, out:str|Path|None, recipe:Recipe, how:How, begun:Callable, end:float|None, fields:dict) -> Run:
     "Prepare, begin a run, and carry the training out."
     everywhere(how.check, recipe.compile)
     path = on_main(free_path, out, f'{recipe.name}-{recipe.arch}')
@@ -101,7 +105,9 @@ def _train(source, out:str|Path|None, recipe:Recipe, how:How, begun:Callable) ->
     aside = []
     table = everywhere(recipe_table, recipe, source, how.seed, how.pattern, how.quick, aside)
     on_main(say_source, recipe, source, table, aside)
-    learn = in_turn(lambda: recipe_learner(recipe, table, how.seed, **_loading(how)))
+    make = lambda recipe: in_turn(lambda: recipe_learner(recipe, table, how.seed, **_loading(how)))
+    if end: recipe,learn,how.within = planned(recipe, fields, make, end)
+    else: learn = make(recipe)
     run = on_main(new_run, path)
     with held(path):
         on_main(_write_config, run, learn, recipe, how)
@@ -120,6 +126,7 @@ def train(
     pattern:str=None, # see `scan`
     device:str=None, # 'cpu', 'cuda', ...
     minutes:float=10., # between two checkpoints inside an epoch; one is at every epoch's end
+    within:str=None, # end in this time, as 30m: recipe and epochs are chosen by what was measured, unless told
     nan:str='stop', # where the loss is no number: stop, or skip the batch
     tensorboard:bool=False, # write event files into the run's folder tensorboard, too
     begun:Callable=noop, # called with the run's folder before the training
@@ -127,9 +134,10 @@ def train(
 ) -> Run:
     "Train on a source of pictures and leave a complete run."
     with joined():
-        how = How(_named(source), quick, seed, num_workers, cache, pattern, device, minutes, nan, tensorboard,
+        how = How(_named(source), quick, seed, num_workers, cache, pattern, device, minutes, None, nan, tensorboard,
                   n_processes())
-        return _train(source, out, prepare_recipe(recipe, quick, **fields), how, begun)
+        end = within and time.monotonic() + seconds_of(within)
+        return _train(source, out, prepare_recipe(recipe, quick, **fields), how, begun, end, fields)
 
 # %% ../../nbs/train/08_train.ipynb #c4c300a0
 def _asked_for(run:Run, asked:dict, force:bool) -> dict:
