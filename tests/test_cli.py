@@ -111,7 +111,7 @@ OPTIONS = { # of every command: an argument by its name, an option as it is type
     'ask': 'bundle unlabelled --n|-n --out|-o --column --known --runtime --precision --device --num-workers --tta',
     'bundle': 'run --out --small --int8 --max-loss',
     'calibrate': 'run --data --strangers --rate',
-    'clean': 'data --out|-o --page --folds --recipe --epochs --arch --size --drop-label-errors --pattern --columns',
+    'clean': 'data --out|-o --page --folds --recipe --epochs --arch --size --drop-label-errors --pattern --columns --like',
     'compare': 'runs --out|-o',
     'download': 'dest',
     'ensemble': 'members --out|-o --which --data --split',

@@ -172,3 +172,28 @@ def test_nearest_by_cosine():
     features = np.array([[1., 0], [0, 2], [3, 3], [0, 0]])
     places, cosines = nearest(features, np.array([0., 1.]), 3)
     assert places.tolist() == [1, 2, 0] and np.allclose(cosines, [1, 2**-.5, 0])
+
+
+def test_clean_lists_what_looks_alike_to_a_network(tmp_path, capsys, monkeypatch):
+    "A cropped, a brightened and a mirrored copy, which no hash finds, beside pictures that have nothing to do with them."
+    import pandas as pd
+    from PIL import ImageEnhance, ImageOps
+    from simpsons_fastai.judge.review import gallery
+    from simpsons_fastai.pictures.drawn import mini_frame
+    from simpsons_fastai.train import words
+    from simpsons_fastai.train.clean import clean
+    monkeypatch.setattr(words, 'ALIKE', .9)
+    folder = tmp_path/'town'/'someone'
+    folder.mkdir(parents=True)
+    frames = [mini_frame(i)[1] for i in range(12)]
+    for i, im in enumerate(frames): im.save(folder/f'{i:02}.png')
+    one = frames[4]
+    ImageOps.mirror(one).save(folder/'mirrored.png')
+    ImageEnhance.Brightness(one).enhance(1.15).save(folder/'z bright.png')
+    out = clean(tmp_path/'town', tmp_path/'cleaned.csv', folds=0, like='demo')
+    found = pd.read_csv(out, keep_default_na=False)
+    issue = dict(zip(found.path.map(lambda o: o.split('/')[-1]), found.issue))
+    assert 'looks like' in issue['mirrored.png'] and '04.png' in issue['mirrored.png']
+    assert found.keep.sum() >= 13, 'it is a question'
+    assert 'looks like' in capsys.readouterr().out and 'Look-alikes' in gallery(out, tmp_path/'page.html').read_text()
+    assert not pd.read_csv(clean(tmp_path/'town', tmp_path/'plain.csv', folds=0), keep_default_na=False).issue.str.contains('looks like').any()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import ten as small_bundle
-from simpsons_fastai.learn import batches, torch_runtime
-from simpsons_fastai.learn.batches import HeldPixels, has_room
+from simpsons_fastai.learn import batches, replay
+from simpsons_fastai.learn.held import HeldPixels, has_room
 from simpsons_fastai.learn.loaders import simpsons_dls, use_preprocess
-from simpsons_fastai.learn.torch_runtime import Torch, best_batch
+from simpsons_fastai.learn.replay import best_batch
+from simpsons_fastai.learn.torch_runtime import Torch
 from simpsons_fastai.model.predictor import Predictor
 
 
@@ -66,7 +67,7 @@ def test_the_batch_is_found_by_speed_and_by_memory(memory, fastest, monkeypatch)
     def run(x):
         if len(x) > memory: raise torch.OutOfMemoryError('none left')
         clock[0] += .01 + .001*min(len(x), 64) + .004*max(0, len(x) - 64)
-    monkeypatch.setattr(torch_runtime, 'time', SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(replay, 'time', SimpleNamespace(perf_counter=lambda: clock[0]))
     assert best_batch(run, 4) == fastest
 
 

@@ -32,7 +32,7 @@ def _cleaned(csv:Path) -> pd.DataFrame:
 
 # %% ../../nbs/judge/13_review.ipynb #7fbf9ed9
 _KINDS = {'unreadable': 'Unreadable files', 'leak': 'Leaks: copies in another split', 'exact duplicate': 'Exact duplicates',
-          'near duplicate': 'Near duplicates', 'label error?': 'Suspected labels', '': 'Other findings'}
+          'near duplicate': 'Near duplicates', 'looks like': 'Look-alikes', 'label error?': 'Suspected labels', '': 'Other findings'}
 
 def _named(table:pd.DataFrame) -> pd.DataFrame:
     "The table with a label; where it has none, what its own columns say."

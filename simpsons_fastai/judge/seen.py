@@ -8,19 +8,16 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/seen.html.md"""
 __all__ = ['same_files', 'seen_before', 'warning_of']
 
 # %% ../../nbs/judge/02_seen.ipynb #ad41a96b
-import hashlib, os
+import hashlib
 import numpy as np
 from collections.abc import Iterable
 from pathlib import Path
 from ..core import real_paths
+from ..pictures.walk import file_size
 from ..model.bundle import Bundle
 from ..model.run import Run
 
 # %% ../../nbs/judge/02_seen.ipynb #f6adcfa3
-def _size(path:str) -> int: # -1 for a file that is not there
-    try: return os.stat(path).st_size
-    except OSError: return -1
-
 def _content(path:str) -> str:
     "A file's content in short; nothing of one that cannot be read."
     try: return hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -32,8 +29,8 @@ def same_files(
 ) -> np.ndarray: # bool (n,)
     "Which files are among others, by their place or byte for byte."
     paths,others = real_paths(paths), real_paths(others)
-    sizes = set(map(_size, paths)) - {-1}
-    alike = {_content(o) for o in others if _size(o) in sizes} - {''}
+    sizes = set(map(file_size, paths)) - {-1}
+    alike = {_content(o) for o in others if file_size(o) in sizes} - {''}
     places = set(others)
     return np.array([o in places or bool(alike) and _content(o) in alike for o in paths], bool)
 

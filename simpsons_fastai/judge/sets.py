@@ -8,6 +8,7 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/judge/sets.html.md"""
 __all__ = ['plot_precision_recall', 'co_occurrence', 'sets_section']
 
 # %% ../../nbs/judge/09_sets.ipynb #ab898625
+from functools import singledispatch
 import numpy as np, pandas as pd
 from fastcore.xml import FT
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ from .curves import chart
 from .intervals import indicators
 from .page import html_table
 from .numbers import SPLIT_NAMES
-from ..target import AnyOf, Target
+from ..target import AnyOf, Column, Target
 
 # %% ../../nbs/judge/09_sets.ipynb #24279366
 def plot_precision_recall(
@@ -60,7 +61,11 @@ def _pairs_table(column:AnyOf, answers:pd.DataFrame) -> FT:
     true,said,_ = indicators(column, row.truth, row.predicted)
     return html_table(f'{column.name}: pairs, in pictures', ['pair', 'true', 'named', 'named and true'], co_occurrence(column, true, said).values.tolist())
 
-def _of_column(column:AnyOf, parts:dict, answers:pd.DataFrame) -> list:
+@singledispatch
+def _of_column(column:Column, parts:dict, answers:pd.DataFrame) -> list: return []
+
+@_of_column.register
+def _(column:AnyOf, parts:dict, answers:pd.DataFrame) -> list:
     split = 'test' if 'test' in parts else 'valid'
     logits,targets = parts[split]
     fig = plot_precision_recall(column, column.indicator(targets), at_temperature(column, logits))
@@ -73,4 +78,4 @@ def sets_section(
     answers:pd.DataFrame, # as `Run.answers_table` gives them
 ) -> list: # of elements; none where nothing is asked of which any number is true
     "Precision and recall, and pairs, of the columns of sets."
-    return [o for c in target if isinstance(c, AnyOf) and parts.get(c) for o in _of_column(c, parts[c], answers)]
+    return [o for c in target if parts.get(c) for o in _of_column(c, parts[c], answers)]

@@ -94,6 +94,11 @@ def united(self:OneInTorch, cells:list) -> Tensor:
                         f'ask for any number of them with --kinds {self.column.name}=any, or leave out --mix compose')
 
 @patch
+def nobody(self:OneInTorch, n:int) -> Tensor:
+    raise SimpsonsError(f'{self.column.name} has one value a picture, so none can show nobody: '
+                        f'ask for any number of them with --kinds {self.column.name}=any, or leave out --nobody')
+
+@patch
 def f1(self:OneInTorch, true:Tensor, said:Tensor, average:str='macro') -> float:
     "F1 of filled cells, over the values that occur."
     true,said = self.numbers(true),self.numbers(said)
@@ -168,6 +173,11 @@ def log_odds(self:AnyInTorch, seen:Tensor) -> Tensor: # (values,)
 def united(self:AnyInTorch, cells:list) -> Tensor: # (n, values)
     "What is there in any of several pictures, from the cells of each."
     return torch.stack(cells).amax(0)
+
+@patch
+def nobody(self:AnyInTorch, n:int) -> Tensor: # (n, values)
+    "The cells of pictures that have no value."
+    return torch.zeros(n, len(self.column))
 
 @patch
 def f1(self:AnyInTorch, true:Tensor, said:Tensor, average:str='macro') -> float:

@@ -11,8 +11,7 @@ __all__ = ['NOBODY', 'SomeNobody']
 from itertools import permutations
 from fastai.vision.all import *
 from ..core import SimpsonsError
-from ..column import AnyOf
-from .columns import target_in
+from .columns import columns_in_torch, target_in
 from .compose import SomeComposed, _scaled
 
 # %% ../../nbs/learn/15_nobody.ipynb #47a8f7ee
@@ -69,11 +68,10 @@ class SomeNobody(Callback):
         self.kinds = _kinds(kinds)
         self.p,self.least = p,least
 
-    def before_fit(self):
-        for o in target_in(self.dls):
-            if isinstance(o, AnyOf): continue
-            raise SimpsonsError(f'{o.name} has one value a picture, so none can show nobody: '
-                                f'ask for any number of them with --kinds {o.name}=any, or leave out --nobody')
+    def cells(self, n:int) -> Tensor: # (n, widths together), of pictures of nobody
+        return torch.cat([c.nobody(n) for c in columns_in_torch(target_in(self.dls))], 1)
+
+    def before_fit(self): self.cells(1) # refuses a column of exactly one value
 
     def before_batch(self):
         x,y = self.x,self.y
@@ -85,5 +83,5 @@ class SomeNobody(Callback):
         picked,new = picked[changed],new[changed]
         new_x,new_y = x.clone(),y.clone()
         new_x[picked] = new.to(x.dtype)
-        new_y[picked] = 0
+        new_y[picked] = self.cells(len(picked)).to(y.device, y.dtype)
         self.learn.xb,self.learn.yb = (new_x,),(new_y,)

@@ -54,7 +54,7 @@ def _label(plan:Plan, pace:Pace, predictor:Predictor, engine:str, address:str|No
     label_by_ray(plan, pace, job, address)
 
 # %% ../../nbs/serve/18_archive.ipynb #7c10f540
-def _carry_out(plan:Plan, *how) -> Pace:
+def _do_the_rest(plan:Plan, *how) -> Pace:
     "Label what is not labelled yet."
     _tidy(plan)
     pace = Pace(sum(o.rows for o in plan.shards()))
@@ -81,14 +81,14 @@ def _settled(predictor:Predictor, bs:int|None, out:Path) -> dict:
     return how | dict(bs=bs or _batch(predictor, out))
 
 # %% ../../nbs/serve/18_archive.ipynb #4c58e571
-def _carried_out(bundle, source, out:str|Path, options:dict, kwargs:dict, engine:str='local', address:str=None) -> Path:
+def _in_folder(bundle, source, out:str|Path, options:dict, kwargs:dict, engine:str='local', address:str=None) -> Path:
     "Label or embed an archive; the folder."
     sources = absolute_sources(source)
     predictor = item_predictor(bundle, **kwargs)
     out = _made(Path(out).expanduser())
     with lock_folder(out, 'written'):
         plan = begin(out, sources, predictor.bundle, options | _settled(predictor, options['bs'], out))
-        say(_carry_out(plan, predictor, engine, address, kwargs).summary)
+        say(_do_the_rest(plan, predictor, engine, address, kwargs).summary)
     return out
 
 # %% ../../nbs/serve/18_archive.ipynb #32c844bd
@@ -110,7 +110,7 @@ def label(
     options = dict(fps=float(fps), scenes=scenes, k=k, bs=bs, shard=shard)
     check_options(**options)
     _check_engine(engine, address)
-    return _carried_out(bundle, source, out, options, kwargs, engine, address)
+    return _in_folder(bundle, source, out, options, kwargs, engine, address)
 
 # %% ../../nbs/serve/18_archive.ipynb #e8101c32
 @delegates(Predictor)
@@ -127,7 +127,7 @@ def embed(
     "Write the features of every picture and of the frames of every video of an archive."
     options = dict(fps=float(fps), scenes=scenes, k=1, bs=bs, shard=shard)
     check_options(**options)
-    return _carried_out(bundle, source, out, options | dict(embed=True), kwargs)
+    return _in_folder(bundle, source, out, options | dict(embed=True), kwargs)
 
 # %% ../../nbs/serve/18_archive.ipynb #7a49e69f
 def read_labels(

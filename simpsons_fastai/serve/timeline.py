@@ -89,6 +89,11 @@ def _found(plan:Plan, sure:float, nobody:str, how:dict) -> tuple: # (DataFrame, 
     return pd.concat(parts, ignore_index=True)[_COLUMNS], lengths
 
 # %% ../../nbs/serve/21_timeline.ipynb #94e6dc55
+def _how(plan:Plan, window:float, gap:float, shortest:float) -> dict:
+    "How appearances are made; scenes are taken as they are."
+    if plan.options['scenes']: return dict(step=None, window=0., gap=0., shortest=0.)
+    return dict(step=1/plan.options['fps'], window=window, gap=gap, shortest=shortest)
+
 def _against(found:pd.DataFrame, truth:pd.DataFrame|None) -> list:
     "A sentence of how right it is, where the truth is known."
     return [] if truth is None else [truth_line(score_seconds(found, truth))]
@@ -108,7 +113,7 @@ def timeline(
     shortest:float=1., # shortest appearance, seconds
     sure:float=0., # confidence below which a frame shows nobody
     nobody:str='nobody', # the label that means nobody, where the model has one
-    truth:str|Path=None, # a CSV of who is on screen in every second, to be scored by, see `read_truth`
+    truth:str|Path=None, # a CSV of who is there in every second, to score by: see `read_truth`
 ) -> pd.DataFrame: # a row an appearance: character, video, from, to (seconds), frames, confidence (mean)
     "Make appearances of the labels of videos; write `timeline.csv`, `.png`, `.html` and `together.csv`, `.png` beside them."
     _check_seconds(window=window, gap=gap, shortest=shortest)
@@ -116,9 +121,7 @@ def timeline(
     known = None if truth is None else read_truth(truth)
     plan = Plan(Path(out).expanduser())
     if plan.embeds: raise SimpsonsError(f'{out} holds features and no labels: give a folder that `simpsons label` wrote')
-    how = dict(step=1/plan.options['fps'], window=window, gap=gap, shortest=shortest)
-    if plan.options['scenes']: how = dict(step=None, window=0., gap=0., shortest=0.)
-    found,lengths = _found(plan, sure, nobody, how)
+    found,lengths = _found(plan, sure, nobody, _how(plan, window, gap, shortest))
     notes = [*_is_short(plan), *_against(found, known)]
     for o in notes: say(o)
     write_timeline(plan.out, found, lengths, notes)

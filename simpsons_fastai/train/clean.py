@@ -17,8 +17,8 @@ from ..pictures.duplicates import find_duplicates
 from ..learn.recipes import listed
 from ..pictures.columns import own_columns
 from ..pictures.table import as_table, usable
-from ..pictures.values import doubtful, say_doubts
 from .doubts import find_label_errors
+from .words import look_alikes, odd_values
 
 # %% ../../nbs/train/17_clean.ipynb #4a756ac9
 def _beside(path:str, folder:Path) -> str:
@@ -47,16 +47,6 @@ def _copies(table:pd.DataFrame, broken:pd.DataFrame, same:pd.DataFrame, show) ->
     return table.assign(keep=~table.path.isin(gone), issue=table.path.map(issues).fillna(''),
                         duplicate_of=table.path.map(of).fillna(''), suggested=None, quality=np.nan)
 
-# %% ../../nbs/train/17_clean.ipynb #66c70d8d
-def _odd_values(table:pd.DataFrame, names:list) -> pd.DataFrame:
-    "The table with a word on every value that looks wrong."
-    issues = {}
-    for o in doubtful(table, names):
-        has = table[o.column].map(lambda cell: isinstance(cell, str) and o.value in cell.split('|'))
-        for path in table.path[has]: issues.setdefault(path, []).append(f'{o.column}: {o.value!r} {o.why}')
-    more = table.path.map(lambda o: '; '.join(issues.get(o, ())))
-    return table.assign(issue=[f'{a}; {b}' if a and b else a or b for a,b in zip(table.issue, more)])
-
 # %% ../../nbs/train/17_clean.ipynb #06c23cb9
 def _doubts(table:pd.DataFrame, drop:bool, **kwargs) -> pd.DataFrame:
     "The table with suspected labels marked, looked for among the pictures that are kept."
@@ -76,7 +66,7 @@ def _new_table(out, replace:str) -> Path:
     return out
 
 def _summary(table:pd.DataFrame) -> str:
-    kinds = ('unreadable', 'exact duplicate', 'near duplicate', 'leak', 'label error?')
+    kinds = ('unreadable', 'exact duplicate', 'near duplicate', 'leak', 'looks like', 'label error?')
     counts = ', '.join(f'{table.issue.str.contains(o, regex=False).sum()} {o.rstrip("?")}' for o in kinds)
     return f'{len(table)} pictures, {table.keep.sum()} kept; pictures by issue: {counts}'
 
@@ -90,23 +80,22 @@ def _labelled(table:pd.DataFrame) -> pd.DataFrame: return table if 'label' in ta
 def clean(
     source, # a table, a .csv file, or a folder of pictures
     out:str|Path='cleaned.csv', # a new CSV file
-    folds:int=3, # how many networks look for wrong labels; 0 leaves the labels alone
-    distance:int=10, # see `near_pairs`
-    tolerance:float=5., # see `near_pairs`
-    drop_label_errors:bool=False, # do not keep training pictures whose label is suspected
+    folds:int=3, # networks that look for wrong labels; 0 for none
+    distance:int=10, # of `near_pairs`
+    tolerance:float=5., # of `near_pairs`
+    drop_label_errors:bool=False, # of training pictures
     pattern:str=None, # see `scan`
-    columns:str='label', # what is looked at: a column of the table, several joined by commas, or all
-    **kwargs # of `find_label_errors`, which looks at the column label alone
-) -> Path: # `out`, with columns path, label, split, the source's others, keep, issue, duplicate_of, suggested, quality
-    "Look for all that is wrong with a data set, and write a table of it."
-    out = _new_table(out, 'give another file')
-    table = as_table(source, pattern, _asked(columns))
+    like:str|Path=None, # a bundle: list what looks alike to it
+    columns:str='label', # what is looked at, joined by commas, or all
+    **kwargs # of `find_label_errors`
+) -> Path: # `out`: the source's columns, keep, issue, duplicate_of, suggested, quality
+    "Write a table of all that is wrong with a data set."
+    out,table = _new_table(out, 'give another file'),as_table(source, pattern, _asked(columns))
     names = own_columns(table) if columns == 'all' else listed(columns)
     good,broken = usable(table, verbose=False)
     def show(path): return _beside(path, out.parent)
     table = _copies(table, broken, find_duplicates(_labelled(good), distance, tolerance), show)
-    say_doubts(table, names)
-    table = _odd_values(table, names)
+    table = odd_values(look_alikes(table, like, show), names)
     if folds and 'label' in names: table = _doubts(table, drop_label_errors, folds=folds, **kwargs)
     write_sheet(out, table.assign(path=table.path.map(show)))
     say(f'{_summary(table)}; in {out}')

@@ -10,13 +10,10 @@ __all__ = ['data_table', 'fingerprint', 'data_difference']
 # %% ../../nbs/train/01_data_state.ipynb #80bdfbde
 import hashlib
 from fastai.vision.all import *
+from ..pictures.walk import file_size
 from ..learn.columns import target_in
 
 # %% ../../nbs/train/01_data_state.ipynb #3841d37d
-def _size(path) -> int:
-    try: return os.stat(path).st_size
-    except OSError: return -1
-
 def _item(o) -> tuple:
     "Path and label of one of fastai's items."
     return (str(o[0]), ' '.join(map(str, o[1:]))) if isinstance(o, tuple) else (str(o), '')
@@ -36,7 +33,7 @@ def data_table(
 ) -> pd.DataFrame: # path, label, split, bytes (-1: absent)
     "The pictures of a training and their sizes."
     data = _told_table(dls) if 'table' in vars(dls) else _item_table(dls)
-    return data.assign(bytes=[_size(o) for o in data.path])
+    return data.assign(bytes=[file_size(o) for o in data.path])
 
 # %% ../../nbs/train/01_data_state.ipynb #90104ac5
 def fingerprint(

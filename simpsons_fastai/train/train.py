@@ -8,7 +8,6 @@ Docs: https://simpsons-fastai.github.io/simpsons_fastai/train/train.html.md"""
 __all__ = ['How', 'train', 'resume']
 
 # %% ../../nbs/train/08_train.ipynb #e276d526
-import time
 from dataclasses import asdict, dataclass, fields as fields_of
 from fastai.vision.all import *
 from ..core import SimpsonsError
@@ -22,7 +21,8 @@ from .processes import alone, everywhere, held, in_turn, joined, n_processes, on
 from .distributed import check_processes, resumable_together, together
 from .prepare import prepare_recipe, recipe_learner, recipe_table, say_source
 from .finish import finish_run
-from .within import clock_cbs, planned, seconds_of
+from .clock import clock_cbs
+from .within import end_of, planned
 
 # %% ../../nbs/train/08_train.ipynb #378ada76
 @dataclass
@@ -120,24 +120,23 @@ def train(
     out:str|Path=None, # the run's folder; runs/<time>-<recipe>-<arch> unless told
     recipe:str|Recipe='journey', # a name in `RECIPES`, or a `Recipe`
     quick:bool=False, # few small pictures and two epochs, to see that every step works
-    seed:int=42, # of the split, the weights and all chance in training
+    seed:int=42, # of the split, the weights, all chance
     num_workers:int=None, # threads that decode
-    cache:str='auto', # auto keeps squeezed pictures in ~/.cache, off decodes them every epoch
+    cache:str='auto', # auto keeps squeezed pictures in ~/.cache, off decodes anew
     pattern:str=None, # see `scan`
     device:str=None, # 'cpu', 'cuda', ...
-    minutes:float=10., # between two checkpoints inside an epoch; one is at every epoch's end
-    within:str=None, # end in this time, as 30m: recipe and epochs are chosen by what was measured, unless told
+    minutes:float=10., # between two checkpoints inside an epoch
+    within:str=None, # end in this time, as 30m; see `planned`
     nan:str='stop', # where the loss is no number: stop, or skip the batch
     tensorboard:bool=False, # write event files into the run's folder tensorboard, too
-    begun:Callable=noop, # called with the run's folder before the training
+    begun:Callable=noop, # called with the run's folder
     **fields # of the recipe, to override
 ) -> Run:
     "Train on a source of pictures and leave a complete run."
     with joined():
         how = How(_named(source), quick, seed, num_workers, cache, pattern, device, minutes, None, nan, tensorboard,
                   n_processes())
-        end = within and time.monotonic() + seconds_of(within)
-        return _train(source, out, prepare_recipe(recipe, quick, **fields), how, begun, end, fields)
+        return _train(source, out, prepare_recipe(recipe, quick, **fields), how, begun, end_of(within), fields)
 
 # %% ../../nbs/train/08_train.ipynb #c4c300a0
 def _asked_for(run:Run, asked:dict, force:bool) -> dict:
