@@ -104,9 +104,14 @@ def _unlabelled(source:Path):
     return read_table(source, label=None) if is_csv else scan(source, pattern='(?s)(.*)')
 
 # %% ../../nbs/commands/03_judging.ipynb #d6fff46e
+def _say_limits(limits:float|list) -> str: # of a column
+    "From where on something is said."
+    if isinstance(limits, float): return f'refused below {limits:.3f}'
+    if len(limits) > 6: return f'named from {min(limits):.3f} to {max(limits):.3f} on, each of {len(limits)} values from its own'
+    return 'named from ' + ', '.join(f'{o:.3f}' for o in limits)
+
 def _say_calibration(found:dict, column:str=''):
-    limits = found['threshold']
-    said = f'refused below {limits:.3f}' if isinstance(limits, float) else 'named from ' + ', '.join(f'{o:.3f}' for o in limits)
+    said = _say_limits(found['threshold'])
     print(f"{column}temperature {found['temperature']:.3f}; {said}")
     for s in ('valid', 'test'):
         if o := found.get(s):

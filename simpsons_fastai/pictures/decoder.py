@@ -11,7 +11,9 @@ __all__ = ['Order', 'Costly', 'decoded', 'bound', 'answer', 'work', 'main']
 import json, signal, sys
 from dataclasses import asdict, dataclass
 import numpy as np
-from PIL import AvifImagePlugin, Image
+from importlib import import_module
+from importlib.util import find_spec
+from PIL import Image
 from .open import Limits, PictureError, check_upload, open_image
 from .preprocess import Preprocess
 
@@ -60,7 +62,8 @@ def bound(
     "Bound this process, for good."
     import resource
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1 # a thread a core would want more address space than a picture
+    if find_spec('PIL.AvifImagePlugin'): # Pillow 11.3 or later; a thread a core would want more address space than a picture
+        import_module('PIL.AvifImagePlugin').DEFAULT_MAX_THREADS = 1
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Image.MAX_IMAGE_PIXELS = 4*pixels # Pillow refuses twice that, and a JPEG may have eight times as many
     try: now = int(open('/proc/self/statm').read().split()[0])*resource.getpagesize()
