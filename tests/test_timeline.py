@@ -53,6 +53,13 @@ def test_it_does_not_matter_how_many_frames_say_so(rate, step, border):
         ('A', 0, border), ('B', border, round(stop, 2)), ('A', round(stop, 2), 20)]
 
 
+def test_nobody_appears_whom_no_frame_names():
+    "Neighbours outvote the only frame between two holes; what is left of it names nobody."
+    rows = pd.DataFrame(dict(time=range(9), label=['A', 'A', 'A', None, 'B', None, 'A', 'A', 'A'], confidence=.5))
+    with np.errstate(all='raise'): found = appearances(rows, window=9, gap=0)
+    assert found.frames.min() > 0 and found.confidence.notna().all()
+
+
 def test_f1_over_time():
     def at(a, b): return pd.DataFrame({'character': ['A'], 'from': [a], 'to': [b]})
     assert round(seconds_f1(at(0., 10.), at(5., 10.)), 6) == round(2/3, 6) and seconds_f1(at(0., 10.), at(0., 10.)) == 1

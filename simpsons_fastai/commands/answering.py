@@ -156,7 +156,7 @@ def timeline(call:Call):
     from simpsons_fastai.serve.timeline_page import by_character
     found = call()
     show(by_character(found).round(2).to_string(index=False) if len(found) else 'nobody was on screen')
-    show(f"the timeline lies in {call['out']}: timeline.csv, .png and .html, together.csv and .png")
+    show(f"the timeline lies in {call['out']}: timeline.csv, timeline.png, timeline.html, together.csv, together.png")
 
 # %% ../../nbs/commands/04_answering.ipynb #91e905c6
 @command('gradio_app:run_app', without='block', name='app',

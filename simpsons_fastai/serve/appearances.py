@@ -102,7 +102,7 @@ def appearances(
     _close_gaps(shown, spans, broken, gap)
     sure = lambda who, a, b: confidence[read][a:b + 1][given[a:b + 1] == who]
     rows = [(who, spans.starts[a], spans.ends[b], sure(who, a, b)) for who,a,b in _runs(shown, broken) if who]
-    kept = [(who, a, b, len(o), o.mean()) for who,a,b,o in rows if b - a >= shortest]
+    kept = [(who, a, b, len(o), o.mean()) for who,a,b,o in rows if b - a >= shortest and len(o)]
     return pd.DataFrame(kept, columns=list(_COLUMNS)).astype(_COLUMNS)
 
 # %% ../../nbs/serve/19_appearances.ipynb #1445045a
