@@ -12,7 +12,7 @@ import time
 from fastai.vision.all import *
 from ..learn.fit import RECORDS_AT
 
-# %% ../../nbs/train/07_clock.ipynb #97e537eb
+# %% ../../nbs/train/07_clock.ipynb #2b17d433
 class ByTheClock(Callback):
     "Schedules by the share of the time that is spent; the last epoch ends with it."
     order = TrainEvalCallback.order + 5
@@ -34,6 +34,7 @@ class ByTheClock(Callback):
     def state_dict(self) -> dict: return dict(spent=self.spent)
     def load_state_dict(self, kept:dict): self.spent = kept['spent']
 
+# %% ../../nbs/train/07_clock.ipynb #b7371f7a
 class EndInTime(Callback):
     "No other batch, once the time is over, and no other epoch."
     order = RECORDS_AT + 1
