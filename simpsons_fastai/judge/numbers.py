@@ -25,8 +25,8 @@ def score_line(
 ) -> str:
     "What a part scored: over how many classes, with 95 % intervals."
     over = f" over the {o['classes']:g} of {len(o['per_class'])} classes that occur" if 'classes' in o else ''
-    micro = f", micro F1 {o['micro_f1']:.4f} (Kaggle's score)" if 'micro_f1' in o else ''
-    if 'map' in o: micro = f", micro F1 {o['micro_f1']:.4f}, mAP {o['map']:.4f}"
+    ranked = f", mAP {o['map']:.4f}" if 'map' in o else " (Kaggle's score)"
+    micro = f", micro F1 {o['micro_f1']:.4f}{ranked}" if 'micro_f1' in o else ''
     macro,right = f"macro F1 {o['macro_f1']:.4f}{_span(o, 'macro_f1')}",f"accuracy {o['accuracy']:.4f}{_span(o, 'accuracy')}"
     return f"{macro}{over}, {right}{micro}, on {o['n']} pictures"
 
@@ -59,10 +59,10 @@ _SCORES = dict(macro_f1='macro F1', accuracy='accuracy', macro_f1_95='macro F1, 
                n='pictures', images_per_second='pictures a second')
 
 # %% ../../nbs/judge/08_numbers.ipynb #e96502a8
-def _cells(o:dict) -> list:
-    "A part's scores, in the order of `_SCORES`."
+def _cells(o:dict) -> dict:
+    "A part's scores, by the names in `_SCORES`."
     spans = {f'{k}_95': f'{low:.3f} to {high:.3f}' for k,(low,high) in o.get('intervals', {}).items()}
-    return [(o | spans).get(k) for k in _SCORES]
+    return {k: (o | spans).get(k) for k in _SCORES}
 
 def _parts(split:str, o:dict) -> dict: # name to cells
     "The rows of a split: all of it, and what has a near copy in training apart."
@@ -81,12 +81,12 @@ def score_tables(
 ) -> list: # of elements
     "The scores of the splits, and what the training took."
     parts = {name: o for s,scores in report['splits'].items() for name,o in _parts(s, scores).items()}
-    kept = [i for i,k in enumerate(_SCORES) if k != 'map' or any(o[i] is not None for o in parts.values())]
-    names = list(_SCORES.values())
-    rows = [[name, *(o[i] for i in kept)] for name,o in parts.items()]
+    ranked = any(o['map'] is not None for o in parts.values())
+    shown = {k: name for k,name in _SCORES.items() if k != 'map' or ranked}
+    rows = [[name, *(o[k] for k in shown)] for name,o in parts.items()]
     says = [P(_SAYS)]*any('intervals' in o for o in report['splits'].values())
     training = report.get('training', {})
-    return [html_table('Scores', ['split', *(names[i] for i in kept)], rows), *says, *_columns(report),
+    return [html_table('Scores', ['split', *shown.values()], rows), *says, *_columns(report),
             *([_trained(training)] if training else [])]
 
 # %% ../../nbs/judge/08_numbers.ipynb #c2ed3fc3

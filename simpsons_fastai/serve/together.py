@@ -82,9 +82,9 @@ def read_truth(
     return pd.DataFrame(dict(video=rows.video, second=second.astype(int), on_screen=_names(rows.on_screen), unsure=unsure))
 
 # %% ../../nbs/serve/19_together.ipynb #8eb20dba
-def _named(found:pd.DataFrame, video:str, second:int) -> set:
+def _named(found:pd.DataFrame, files:pd.Series, video:str, second:int) -> set: # files: the names of the videos' files
     "Who is on screen in a video at a second's beginning."
-    there = (found.video.map(lambda o: Path(o).name) == video) & (found['from'] <= second) & (second < found.to)
+    there = (files == video) & (found['from'] <= second) & (second < found.to)
     return set(found.character[there])
 
 def score_seconds(
@@ -92,7 +92,8 @@ def score_seconds(
     truth:pd.DataFrame, # from `read_truth`
 ) -> dict: # f1, precision, recall over character-seconds; seconds; nobody: seconds with nobody; named: those that get a name
     "How right appearances are, second by second; what is unsure is left out."
-    said = [_named(found, o.video, o.second) - o.unsure for o in truth.itertuples()]
+    files = found.video.map(lambda o: Path(o).name)
+    said = [_named(found, files, o.video, o.second) - o.unsure for o in truth.itertuples()]
     true = [o.on_screen - o.unsure for o in truth.itertuples()]
     right = sum(len(a & b) for a,b in zip(said, true))
     n_said,n_true = (sum(map(len, o)) for o in (said, true))

@@ -14,8 +14,8 @@ import numpy as np, pandas as pd
 from ..core import SimpsonsError, say
 from ..pictures.sheet import write_sheet
 from ..pictures.duplicates import find_duplicates
-from ..learn.recipes import listed
-from ..pictures.columns import own_columns
+from ..learn.recipes import column_names
+from ..pictures.columns import asked_columns
 from ..pictures.table import as_table, usable
 from .doubts import find_label_errors
 from .words import look_alikes, odd_values
@@ -71,10 +71,6 @@ def _summary(table:pd.DataFrame) -> str:
     return f'{len(table)} pictures, {table.keep.sum()} kept; pictures by issue: {counts}'
 
 # %% ../../nbs/train/17_clean.ipynb #154cc9f5
-def _asked(columns:str) -> str|list: # as `as_table` takes it
-    names = listed(columns)
-    return names[0] if len(names) == 1 else names
-
 def _labelled(table:pd.DataFrame) -> pd.DataFrame: return table if 'label' in table else table.assign(label='-')
 
 def clean(
@@ -90,8 +86,8 @@ def clean(
     **kwargs # of `find_label_errors`
 ) -> Path: # `out`: the source's columns, keep, issue, duplicate_of, suggested, quality
     "Write a table of all that is wrong with a data set."
-    out,table = _new_table(out, 'give another file'),as_table(source, pattern, _asked(columns))
-    names = own_columns(table) if columns == 'all' else listed(columns)
+    out,table = _new_table(out, 'give another file'),as_table(source, pattern, column_names(columns))
+    names = asked_columns(table, column_names(columns))
     good,broken = usable(table, verbose=False)
     def show(path): return _beside(path, out.parent)
     table = _copies(table, broken, find_duplicates(_labelled(good), distance, tolerance), show)

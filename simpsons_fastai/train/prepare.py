@@ -105,7 +105,8 @@ def recipe_learner(
     groups = 'group' if group_column(r.groups) else r.groups
     dls = simpsons_dls(table, r.size, r.bs, r.valid, r.aug, seed, r.arch,
                        test=r.test, sampler=r.sampler, groups=groups, fit=r.fit, **asked(r), **kwargs)
-    cbs = [ProgressiveResize(epochs=total_epochs(r))]*r.progressive + [Compile()]*r.compile
+    whole = None if r.schedule == 'one_cycle' else total_epochs(r) # of one fit it is that fit's own
+    cbs = [ProgressiveResize(epochs=whole)]*r.progressive + [Compile()]*r.compile
     splitter = halves if r.schedule == 'gradual' else default_split
     return simpsons_learner(dls, r.arch, r.weights, speed or r.speed, r.head, r.dropout, r.loss, OPTIMISERS[r.opt],
                             splitter=splitter, cbs=cbs)

@@ -117,11 +117,11 @@ def say_plan(plan:Plan, recipe:str, n:int): # n: training pictures
 # %% ../../nbs/train/07_within.ipynb #6fab0e0a
 _GROWING = .75 # of the time that a training on whole pictures takes, where they grow
 
-def _fitting(recipe:Recipe, learn:Learner, left:float) -> Plan:
-    "The plan of a recipe in the seconds that are left."
+def _fitting(recipe:Recipe, learn:Learner, end:float) -> Plan:
+    "The plan of a recipe until a time."
     rate = training_rate(learn)/(_GROWING if recipe.progressive else 1)
     sizes = learn.dls.table.split.value_counts().to_dict()
-    return plan_for(left, rate, sizes, len(TTA[recipe.tta]))
+    return plan_for(end - time.monotonic(), rate, sizes, len(TTA[recipe.tta]))
 
 def _check_asked(recipe:Recipe, fields:dict):
     if fields.get('epochs') is not None: raise SimpsonsError('--epochs and --within both say how long: leave one of the two out')
@@ -140,12 +140,10 @@ def planned(
     free = recipe.name == 'journey'
     if free: recipe = of('journey-lite')
     _check_asked(recipe, fields)
-    learn,tried = make(recipe),time.monotonic()
-    plan = _fitting(recipe, learn, end - tried)
+    learn = make(recipe)
+    plan = _fitting(recipe, learn, end)
     name = known_to_be_good(plan.seen) if free else recipe.name
     say_plan(plan, name, len(learn.dls.train_ds))
     if name == 'instant': return of(name), make(of(name)), None
     if plan.seconds <= 0: raise SimpsonsError('there is no time left to train in: give --within more')
-    recipe = replace(recipe, epochs=plan.epochs)
-    learn = make(recipe)
-    return recipe, learn, max(1., plan.seconds - (time.monotonic() - tried))
+    return replace(recipe, epochs=plan.epochs), learn, plan.seconds
